@@ -1,0 +1,477 @@
+//! What is true of a clip: its state, its holds, its deliveries.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// The queue's number of a clip. Numbers start at 1 and are never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClipId(pub i64);
+
+impl fmt::Display for ClipId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Milliseconds since 1970-01-01T00:00:00Z, by the dock's wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// This time and `seconds` more.
+    pub fn plus_seconds(self, seconds: u64) -> Timestamp {
+        let milliseconds = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+        Timestamp(self.0.saturating_add(milliseconds))
+    }
+
+    /// Whole seconds from `earlier` to this time; 0 where the clock went backwards.
+    pub fn seconds_since(self, earlier: Timestamp) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0) / 1000
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC, to the second.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(time) => write!(f, "{time:.0}"),
+            Err(_) => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+/// The SHA-256 of a sealed file: its name in the spool, in the bucket and in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SealedName(pub [u8; 32]);
+
+impl fmt::Display for SealedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SealedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for SealedName {
+    type Err = NotASealedName;
+
+    /// Exactly 64 lower-case hex digits.
+    fn from_str(text: &str) -> Result<Self, NotASealedName> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 {
+            return Err(NotASealedName);
+        }
+        let nibble = |digit: u8| match digit {
+            b'0'..=b'9' => Ok(digit - b'0'),
+            b'a'..=b'f' => Ok(digit - b'a' + 10),
+            _ => Err(NotASealedName),
+        };
+        let mut bytes = [0u8; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        Ok(SealedName(bytes))
+    }
+}
+
+/// The text is not 64 lower-case hex digits.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of a sealed clip: expected 64 lower-case hex digits")]
+pub struct NotASealedName;
+
+/// What `fstat` says of one generation of a file.
+///
+/// It decides only "have I seen this generation before"; what a clip *is*, its sealed name says.
+/// `device_number` changes over reboots and replugs, so [`Generation::same_content`] leaves it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Generation {
+    /// `st_dev` of the file system at the time of looking.
+    pub device_number: u64,
+    /// `st_ino`.
+    pub inode_number: u64,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// `st_mtime` in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// `st_ctime` in nanoseconds since 1970: catches a rewrite whose mtime was set back.
+    pub changed_ns: i64,
+}
+
+impl Generation {
+    /// Whether both describe the same, unwritten-to file.
+    pub fn same_content(&self, other: &Generation) -> bool {
+        self.same_but_renamed(other) && self.changed_ns == other.changed_ns
+    }
+
+    /// As [`Generation::same_content`], for a file that we renamed in between: renaming moves the
+    /// ctime, so only the rest is compared.
+    pub fn same_but_renamed(&self, other: &Generation) -> bool {
+        self.inode_number == other.inode_number
+            && self.size_bytes == other.size_bytes
+            && self.modified_ns == other.modified_ns
+    }
+}
+
+/// Where a clip lies: a watch folder and the path beneath it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Source {
+    /// The watch folder, as configured.
+    pub folder: PathBuf,
+    /// The path beneath it; never absolute, never with `..`.
+    pub path: PathBuf,
+}
+
+impl Source {
+    /// The whole path, for the desk.
+    pub fn full(&self) -> PathBuf {
+        self.folder.join(&self.path)
+    }
+}
+
+/// How far a clip has come. A state is a fact that survived a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Found in a dock folder, not sealed yet.
+    Seen,
+    /// A durable sealed file lies in the spool.
+    Sealed,
+    /// Every required bucket gave a sufficient receipt.
+    Stored,
+    /// Stored, and the plaintext is no longer on the dock.
+    Erased,
+}
+
+/// What became of the file in the dock folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plaintext {
+    /// It lies there as it was sealed, as far as the queue knows.
+    Present,
+    /// We erased it, with proof.
+    Erased,
+    /// Somebody else removed it after it was sealed.
+    Absent,
+    /// It was written to after it was sealed; its new content is a clip of its own.
+    Changed,
+}
+
+/// What kind of acknowledgement a bucket gave, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Evidence {
+    /// The bucket said "stored", and nothing more.
+    Acknowledged,
+    /// The whole object was read back and its SHA-256 is the sealed name.
+    ReadBack,
+    /// The server reported a digest that it computed of what it received, and it is ours.
+    DigestChecked,
+}
+
+/// A bucket's acknowledgement of one sealed clip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The bucket's name in the config.
+    pub bucket: String,
+    /// How much the acknowledgement is worth.
+    pub evidence: Evidence,
+    /// When we had it.
+    pub stored_at: Timestamp,
+}
+
+/// Why a clip waits. A closed list: each reason has its sentence and its advice here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The bucket could not be reached, or answered with an error of its own.
+    BucketFailed,
+    /// The bucket refused our credentials or the request itself.
+    BucketRefused,
+    /// The file was written to while it was read.
+    ChangedWhileRead,
+    /// The plaintext could not be removed.
+    EraseBlocked,
+    /// The plaintext has a second name, so that removing this one would not erase it.
+    HardLinked,
+    /// A fault of dockseal itself.
+    Internal,
+    /// A symbolic link, FIFO, device or socket: only regular files are clips.
+    NotAFile,
+    /// The bucket acknowledged the clip with less evidence than erasing needs.
+    ReceiptWeak,
+    /// The medium with the plaintext is not there.
+    SourceAway,
+    /// The sealed file in the spool is missing or no longer what it was, and its source is gone.
+    SpoolDamaged,
+    /// No space for the sealed file.
+    SpoolFull,
+    /// The file could not be read.
+    Unreadable,
+    /// The file was settled and disappeared before it was sealed.
+    Vanished,
+}
+
+impl Reason {
+    /// All reasons, in alphabetical order of their codes.
+    pub const ALL: [Reason; 13] = [
+        Reason::BucketFailed,
+        Reason::BucketRefused,
+        Reason::ChangedWhileRead,
+        Reason::EraseBlocked,
+        Reason::HardLinked,
+        Reason::Internal,
+        Reason::NotAFile,
+        Reason::ReceiptWeak,
+        Reason::SourceAway,
+        Reason::SpoolDamaged,
+        Reason::SpoolFull,
+        Reason::Unreadable,
+        Reason::Vanished,
+    ];
+
+    /// The stable word for JSON, the queue and the metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            Reason::BucketFailed => "bucket-failed",
+            Reason::BucketRefused => "bucket-refused",
+            Reason::ChangedWhileRead => "changed-while-read",
+            Reason::EraseBlocked => "erase-blocked",
+            Reason::HardLinked => "hard-linked",
+            Reason::Internal => "internal",
+            Reason::NotAFile => "not-a-file",
+            Reason::ReceiptWeak => "receipt-weak",
+            Reason::SourceAway => "source-away",
+            Reason::SpoolDamaged => "spool-damaged",
+            Reason::SpoolFull => "spool-full",
+            Reason::Unreadable => "unreadable",
+            Reason::Vanished => "vanished",
+        }
+    }
+
+    /// What an operator reads: what is so, and what to do.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Reason::BucketFailed => "check network and bucket; it is tried again by itself",
+            Reason::BucketRefused => "correct the bucket's credentials or policy; then: retry",
+            Reason::ChangedWhileRead => "still being written; it is tried again by itself",
+            Reason::EraseBlocked => "is the medium read-only? allow the removal; then: retry",
+            Reason::HardLinked => "remove the file's other names; then: retry",
+            Reason::Internal => "a fault of dockseal: report the log; then: retry",
+            Reason::NotAFile => "only regular files are sealed; move it out of the folder",
+            Reason::ReceiptWeak => "allow reading back, or set trust_acknowledgement; then: retry",
+            Reason::SourceAway => "plug the medium in again; it is tried again by itself",
+            Reason::SpoolDamaged => "keep the disk; the clip may be lost: look in the bucket",
+            Reason::SpoolFull => "make space in state_dir; it is tried again by itself",
+            Reason::Unreadable => "give user dockseal the right to read it; then: retry",
+            Reason::Vanished => "was it removed by hand? when clarified: dockseal forget CLIP",
+        }
+    }
+}
+
+impl FromStr for Reason {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let known = Reason::ALL.into_iter().find(|reason| reason.code() == text);
+        known.ok_or_else(|| UnknownWord(text.to_owned()))
+    }
+}
+
+/// A word that this version of dockseal does not know.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown word {0:?}")]
+pub struct UnknownWord(pub String);
+
+/// Until when a held clip waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Until an operator acts.
+    Operator,
+    /// Until this time; then it is tried again.
+    Time(Timestamp),
+}
+
+/// A clip, or its delivery to one bucket, that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Why.
+    pub reason: Reason,
+    /// Until when.
+    pub until: Until,
+    /// Since when, through all repeated attempts.
+    pub since: Timestamp,
+    /// How often it was tried in a row without success.
+    pub attempts: u32,
+    /// The first cause in words; carries no file name.
+    pub cause: String,
+}
+
+/// One clip's way to one bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The bucket's name in the config.
+    pub bucket: String,
+    /// The receipt, once there is one.
+    pub receipt: Option<Receipt>,
+    /// The wait after a failed attempt.
+    pub hold: Option<Hold>,
+}
+
+/// The durable sealed file of a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealedFile {
+    /// Its SHA-256, and so its name.
+    pub name: SealedName,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// SHA-256(salt ‖ SHA-256(plaintext)); the salt is in the manifest. docs/format.md §5.
+    pub commitment: [u8; 32],
+    /// When it became durable.
+    pub sealed_at: Timestamp,
+    /// Whether source and spool file were read again afterwards and agreed (`when-sealed`).
+    pub reread: bool,
+    /// Whether it still lies in the spool.
+    pub in_spool: bool,
+}
+
+/// All that the queue knows of one clip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clip {
+    /// The queue's number.
+    pub id: ClipId,
+    /// Where it lies; `None` once the plaintext is no longer there.
+    pub source: Option<Source>,
+    /// The generation of the file that this clip is.
+    pub generation: Generation,
+    /// What became of the plaintext.
+    pub plaintext: Plaintext,
+    /// When it was found.
+    pub seen_at: Timestamp,
+    /// When every required bucket had given its receipt.
+    pub stored_at: Option<Timestamp>,
+    /// When its plaintext was found to be gone.
+    pub gone_at: Option<Timestamp>,
+    /// The sealed file, once there is one.
+    pub sealed: Option<SealedFile>,
+    /// The wait, if it waits.
+    pub hold: Option<Hold>,
+    /// One delivery a bucket, in the order of the config.
+    pub deliveries: Vec<Delivery>,
+}
+
+impl Clip {
+    /// How far the clip has come.
+    pub fn state(&self) -> State {
+        match (&self.sealed, self.stored_at, self.plaintext) {
+            (None, _, _) => State::Seen,
+            (Some(_), None, _) => State::Sealed,
+            (Some(_), Some(_), Plaintext::Present | Plaintext::Changed) => State::Stored,
+            (Some(_), Some(_), Plaintext::Erased | Plaintext::Absent) => State::Erased,
+        }
+    }
+}
+
+/// A pair of tables between an enum and its stable words; used by the queue and by `--json`.
+macro_rules! words {
+    ($kind:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $kind {
+            /// The stable word for JSON and the queue.
+            pub fn word(self) -> &'static str {
+                match self { $($kind::$variant => $word),+ }
+            }
+        }
+        impl FromStr for $kind {
+            type Err = UnknownWord;
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                match text {
+                    $($word => Ok($kind::$variant),)+
+                    other => Err(UnknownWord(other.to_owned())),
+                }
+            }
+        }
+    };
+}
+
+words!(State { Seen = "seen", Sealed = "sealed", Stored = "stored", Erased = "erased" });
+words!(Plaintext {
+    Present = "present",
+    Erased = "erased",
+    Absent = "absent",
+    Changed = "changed",
+});
+words!(Evidence {
+    Acknowledged = "acknowledged",
+    ReadBack = "read-back",
+    DigestChecked = "digest-checked",
+});
+
+/// A path as one line that a terminal cannot be tricked with: control characters, invalid UTF-8
+/// and invisible direction marks are written as escapes. Lossy on purpose; `--json` has the bytes.
+pub fn printable(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if is_harmless(character) {
+                text.push(character);
+            } else {
+                text.extend(character.escape_default());
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// Bidirectional and zero-width marks can make `gpj.exe` look like `exe.jpg`.
+fn is_harmless(character: char) -> bool {
+    let reorders = matches!(character,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    !character.is_control() && !reorders && character != '\\'
+}
+
+/// The path from its bytes.
+pub fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_name_survives_its_text() {
+        let name = SealedName([0xa7; 32]);
+        assert_eq!(name.to_string().parse(), Ok(name));
+        assert_eq!("A7".repeat(32).parse::<SealedName>(), Err(NotASealedName));
+        assert_eq!("a7".repeat(31).parse::<SealedName>(), Err(NotASealedName));
+    }
+
+    #[test]
+    fn every_reason_is_known_by_its_code_and_the_codes_are_sorted() {
+        let codes = Reason::ALL.map(Reason::code);
+        assert!(codes.is_sorted());
+        for reason in Reason::ALL {
+            assert_eq!(reason.code().parse(), Ok(reason));
+            assert!(reason.advice().len() <= 64, "{reason:?} does not fit a status line");
+        }
+    }
+
+    #[test]
+    fn no_name_can_move_the_cursor() {
+        let nasty = path_from_bytes(b"a\n\x1b[31m\xff\xe2\x80\xae\\.mp4".to_vec());
+        assert_eq!(printable(&nasty), "a\\n\\u{1b}[31m\\xff\\u{202e}\\\\.mp4");
+    }
+
+    #[test]
+    fn a_clock_that_went_backwards_gives_no_negative_age() {
+        assert_eq!(Timestamp(1000).seconds_since(Timestamp(5000)), 0);
+        assert_eq!(Timestamp(0).plus_seconds(2), Timestamp(2000));
+        assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00Z");
+    }
+}

@@ -1,0 +1,63 @@
+//! The sealed clip: an age v1 file, its syntax and its writing side. docs/format.md.
+//!
+//! Nothing here can open one. Unwrapping and decrypting live in `authority`, so that the dock's own
+//! build holds no code for it (DESIGN §2, promise 3).
+
+pub mod header;
+pub mod manifest;
+pub mod recipient;
+pub mod seal;
+pub mod stream;
+
+use hkdf::Hkdf;
+use rand_core::CryptoRng;
+use sha2::Sha256;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Bytes of a file key: 128 bits (age.md, "File key").
+pub const FILE_KEY_SIZE: usize = 16;
+
+/// Bytes of a Poly1305 tag (RFC 8439 §2.8).
+pub const TAG_SIZE: usize = 16;
+
+/// The random secret that one file is sealed with; never used for two files.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct FileKey(Box<[u8; FILE_KEY_SIZE]>);
+
+impl FileKey {
+    /// A fresh one.
+    pub fn generate(rng: &mut impl CryptoRng) -> FileKey {
+        let mut bytes = Box::new([0u8; FILE_KEY_SIZE]);
+        rng.fill_bytes(bytes.as_mut_slice());
+        FileKey(bytes)
+    }
+
+    /// The one that a stanza held. Only the authority's wing has such bytes.
+    #[cfg(feature = "authority")]
+    pub(crate) fn from_slice(bytes: &[u8]) -> Option<FileKey> {
+        Some(FileKey(Box::new(bytes.try_into().ok()?)))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; FILE_KEY_SIZE] {
+        &self.0
+    }
+}
+
+/// A 256-bit key derived for one purpose; wiped when dropped.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct DerivedKey(Box<[u8; 32]>);
+
+impl DerivedKey {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// HKDF-SHA-256 with 32 bytes of output (RFC 5869).
+pub(crate) fn derive(ikm: &[u8], salt: &[u8], info: &[u8]) -> DerivedKey {
+    let mut okm = Box::new([0u8; 32]);
+    Hkdf::<Sha256>::new(Some(salt), ikm)
+        .expand(info, okm.as_mut_slice())
+        .expect("32 bytes are below HKDF's limit of 255 blocks");
+    DerivedKey(okm)
+}
