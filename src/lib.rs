@@ -18,5 +18,6 @@ pub mod clip;
 pub mod envelope;
 pub mod error;
 
+pub mod edge;
 
-
+pub mod cli;

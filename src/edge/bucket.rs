@@ -1,0 +1,580 @@
+//! Buckets: the one door to `object_store`, for `file://` and `s3://`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use md5::Md5;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::local::LocalFileSystem;
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path as Key;
+use object_store::{
+    ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+};
+use sha2::{Digest, Sha256};
+
+use super::fs;
+use crate::clip::{Evidence, Reason, SealedName};
+use crate::error::{Disposition, Fault, chain};
+
+/// Bytes of a part, and the largest object that is sent in one request. S3 wants at least 5 MiB.
+const PART_SIZE: u64 = 8 << 20;
+/// S3 takes at most this many parts of one object.
+const PART_COUNT_MAX: u64 = 10_000;
+/// A part of [`PART_SIZE`] arrives within this even at 14 KiB/s. A slow line is not a failure.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Options that hold a secret: never in the config file, where backups and tickets would copy it.
+pub const SECRET_OPTIONS: [&str; 4] =
+    ["aws_secret_access_key", "aws_session_token", "secret_access_key", "session_token"];
+
+/// One bucket, opened; no request was made yet.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    store: Store,
+    prefix: Key,
+}
+
+#[derive(Debug, Clone)]
+enum Store {
+    Folder { store: Arc<LocalFileSystem>, root: PathBuf },
+    S3(Arc<AmazonS3>),
+}
+
+/// An object as a listing names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// The name beneath the bucket's prefix.
+    pub key: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// When the bucket stored it.
+    pub stored: jiff::Timestamp,
+}
+
+impl Bucket {
+    /// Opens the bucket of a URL: `file:///path` or `s3://bucket/prefix`.
+    ///
+    /// `options` are named as `object_store` names them (`aws_endpoint`, `aws_region`, …).
+    pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {
+        let parsed = url::Url::parse(url)
+            .map_err(|error| BucketError::Url { url: redacted(url), why: error.to_string() })?;
+        let invalid = |why: &str| BucketError::Url { url: redacted(url), why: why.to_owned() };
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(invalid("credentials do not belong in a URL"));
+        }
+        if parsed.query().is_some() || parsed.fragment().is_some() {
+            return Err(invalid("`?` and `#` are not allowed"));
+        }
+        match parsed.scheme() {
+            "file" => open_folder(&parsed, options),
+            "s3" => open_s3(&parsed, options),
+            _ => Err(invalid("expected s3://BUCKET/PREFIX or file:///PATH")),
+        }
+    }
+
+    /// Whether the bucket is a folder of this machine, where reading back costs no traffic.
+    pub fn is_local(&self) -> bool {
+        matches!(self.store, Store::Folder { .. })
+    }
+
+    /// Puts a sealed file under `key`, never over another object, and says what that proves.
+    ///
+    /// The file is hashed as it is sent, and becomes an object only where it is still what its
+    /// name says. `sent` is told of each batch of bytes that the bucket took.
+    pub async fn put_sealed(
+        &self,
+        key: &str,
+        file: File,
+        name: SealedName,
+        sent: &(dyn Fn(u64) + Sync),
+    ) -> Result<Evidence, BucketError> {
+        let size = file.metadata().map_err(BucketError::Spool)?.len();
+        let key = self.key(key);
+        let put = match &self.store {
+            Store::Folder { root, .. } => put_folder(root, &key, file, name, sent).await,
+            Store::S3(store) if size <= PART_SIZE => {
+                put_small(store, &key, file, name, sent).await
+            }
+            Store::S3(store) => put_parts(store, &key, file, size, name, sent).await,
+        };
+        match put {
+            Ok(Evidence::DigestChecked) => Ok(Evidence::DigestChecked),
+            Ok(Evidence::ReadBack) => Ok(Evidence::ReadBack),
+            // Weak evidence, or an earlier attempt whose answer was lost: look what lies there.
+            Ok(Evidence::Acknowledged) | Err(BucketError::AlreadyThere) => {
+                self.read_back(&key, size, name).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the whole object again. Without the right to, the evidence stays what it was.
+    async fn read_back(
+        &self,
+        key: &Key,
+        size: u64,
+        name: SealedName,
+    ) -> Result<Evidence, BucketError> {
+        let mut hash = Sha256::new();
+        let mut at = 0;
+        while at < size {
+            let end = size.min(at + PART_SIZE);
+            match self.store().get_range(key, at..end).await {
+                Ok(bytes) => hash.update(&bytes),
+                Err(
+                    object_store::Error::PermissionDenied { .. }
+                    | object_store::Error::Unauthenticated { .. },
+                ) => return Ok(Evidence::Acknowledged),
+                Err(error) => return Err(BucketError::from_store(error)),
+            }
+            at = end;
+        }
+        if SealedName(hash.finalize().into()) == name {
+            Ok(Evidence::ReadBack)
+        } else {
+            Err(BucketError::OtherContent)
+        }
+    }
+
+    /// All objects beneath `prefix`, in no order.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, BucketError> {
+        let prefix = self.key(prefix);
+        let listed: Vec<_> = self
+            .store()
+            .list(Some(&prefix))
+            .try_collect()
+            .await
+            .map_err(BucketError::from_store)?;
+        let mut objects = Vec::with_capacity(listed.len());
+        for meta in listed {
+            let Some(parts) = meta.location.prefix_match(&self.prefix) else { continue };
+            let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+            let stored = jiff::Timestamp::from_millisecond(meta.last_modified.timestamp_millis());
+            let stored = stored.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+            objects.push(Object { key, size_bytes: meta.size, stored });
+        }
+        Ok(objects)
+    }
+
+    /// Size of an object in bytes.
+    pub async fn size(&self, key: &str) -> Result<u64, BucketError> {
+        let meta = self.store().head(&self.key(key)).await.map_err(BucketError::from_store)?;
+        Ok(meta.size)
+    }
+
+    /// Some bytes of an object; fewer where it ends earlier.
+    pub async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, BucketError> {
+        self.store().get_range(&self.key(key), range).await.map_err(BucketError::from_store)
+    }
+
+    fn store(&self) -> &dyn ObjectStore {
+        match &self.store {
+            Store::Folder { store, .. } => store.as_ref(),
+            Store::S3(store) => store.as_ref(),
+        }
+    }
+
+    fn key(&self, key: &str) -> Key {
+        self.prefix.parts().chain(Key::from(key).parts()).collect()
+    }
+}
+
+fn open_folder(
+    url: &url::Url,
+    options: &BTreeMap<String, String>,
+) -> Result<Bucket, BucketError> {
+    if let Some(option) = options.keys().next() {
+        return Err(BucketError::Option { option: option.clone(), why: "file:// has none".into() });
+    }
+    let invalid = |why: &str| BucketError::Url { url: url.to_string(), why: why.to_owned() };
+    let root = url.to_file_path().map_err(|()| invalid("expected file:///ABSOLUTE/PATH"))?;
+    if !root.is_dir() {
+        // Not created: an unmounted disk would silently become a folder of the root file system.
+        return Err(BucketError::NoFolder { root });
+    }
+    let store = LocalFileSystem::new_with_prefix(&root).map_err(BucketError::from_store)?;
+    Ok(Bucket { store: Store::Folder { store: Arc::new(store), root }, prefix: Key::default() })
+}
+
+fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {
+    let invalid = |why: &str| BucketError::Url { url: url.to_string(), why: why.to_owned() };
+    let name = url.host_str().ok_or_else(|| invalid("expected s3://BUCKET/PREFIX"))?;
+    let prefix = Key::parse(url.path().trim_matches('/')).map_err(|e| invalid(&e.to_string()))?;
+    let client = ClientOptions::new()
+        .with_timeout(REQUEST_TIMEOUT)
+        .with_connect_timeout(CONNECT_TIMEOUT);
+    // The durable queue tries again; object_store's own ten retries would only hide the cause.
+    let retry = RetryConfig {
+        max_retries: 1,
+        retry_timeout: REQUEST_TIMEOUT.saturating_mul(2),
+        ..RetryConfig::default()
+    };
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(name)
+        .with_client_options(client)
+        .with_retry(retry)
+        .with_region("us-east-1")
+        .with_disable_tagging(true)
+        .with_checksum_algorithm(Checksum::SHA256);
+    for (option, value) in options {
+        let key = AmazonS3ConfigKey::from_str(option).map_err(|_| BucketError::Option {
+            option: option.clone(),
+            why: "not an option of s3://".into(),
+        })?;
+        builder = builder.with_config(key, value);
+    }
+    let configured = |key| builder.get_config_value(&key);
+    if configured(AmazonS3ConfigKey::AccessKeyId).is_none()
+        || configured(AmazonS3ConfigKey::SecretAccessKey).is_none()
+    {
+        // Otherwise object_store would ask the metadata address of a cloud for credentials.
+        return Err(BucketError::NoCredentials);
+    }
+    if let Some(endpoint) = configured(AmazonS3ConfigKey::Endpoint) {
+        let endpoint = url::Url::parse(&endpoint)
+            .map_err(|e| BucketError::Option { option: "aws_endpoint".into(), why: e.to_string() })?;
+        if endpoint.scheme() == "http" && is_loopback(&endpoint) {
+            builder = builder.with_allow_http(true);
+        } else if endpoint.scheme() == "http" && !allows_http(options) {
+            return Err(BucketError::PlainHttp);
+        }
+    }
+    let store = builder.build().map_err(BucketError::from_store)?;
+    Ok(Bucket { store: Store::S3(Arc::new(store)), prefix })
+}
+
+fn is_loopback(endpoint: &url::Url) -> bool {
+    match endpoint.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn allows_http(options: &BTreeMap<String, String>) -> bool {
+    ["allow_http", "aws_allow_http"].iter().any(|o| options.get(*o).is_some_and(|v| v == "true"))
+}
+
+/// The URL without what somebody may have put in front of the host.
+fn redacted(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// Copies into a folder: unfinished name, sync, rename, read back past the cache.
+async fn put_folder(
+    root: &std::path::Path,
+    key: &Key,
+    mut file: File,
+    name: SealedName,
+    sent: &(dyn Fn(u64) + Sync),
+) -> Result<Evidence, BucketError> {
+    let finished = root.join(key.as_ref());
+    if finished.exists() {
+        return Err(BucketError::AlreadyThere);
+    }
+    let folder = finished.parent().expect("a key has a file name").to_owned();
+    let unfinished = folder.join(format!(".{name}.unfinished"));
+    blocking(move || create_folders(&folder)).await.map_err(BucketError::Folder)?;
+    let begin = unfinished.clone();
+    let mut out = blocking(move || {
+        // A leftover of an attempt that was killed; nobody else writes this name.
+        match std::fs::remove_file(&begin) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        fs::create_private(&begin)
+    })
+    .await
+    .map_err(BucketError::Folder)?;
+    let mut hash = Sha256::new();
+    loop {
+        let step = blocking(move || {
+            let block = read_block(&mut file, PART_SIZE).map_err(BucketError::Spool)?;
+            std::io::Write::write_all(&mut out, &block).map_err(BucketError::Folder)?;
+            hash.update(&block);
+            Ok((file, out, hash, block.len() as u64))
+        });
+        let size;
+        (file, out, hash, size) = step.await?;
+        sent(size);
+        if size == 0 {
+            break;
+        }
+    }
+    if SealedName(hash.finalize().into()) != name {
+        return Err(BucketError::SpoolDamaged);
+    }
+    let published = blocking(move || {
+        fs::publish(&out, &unfinished, &finished)?;
+        fs::drop_cache(&out)
+    });
+    match published.await {
+        Ok(()) => Ok(Evidence::Acknowledged),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(BucketError::AlreadyThere)
+        }
+        Err(error) => Err(BucketError::Folder(error)),
+    }
+}
+
+/// As `mkdir -p`, each new folder durable.
+fn create_folders(path: &std::path::Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().expect("below the bucket's own folder");
+    create_folders(parent)?;
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => fs::sync_folder(parent),
+    }
+}
+
+async fn put_small(
+    store: &AmazonS3,
+    key: &Key,
+    mut file: File,
+    name: SealedName,
+    sent: &(dyn Fn(u64) + Sync),
+) -> Result<Evidence, BucketError> {
+    let block = blocking(move || read_block(&mut file, PART_SIZE + 1)).await;
+    let block = block.map_err(BucketError::Spool)?;
+    if SealedName(Sha256::digest(&block).into()) != name {
+        return Err(BucketError::SpoolDamaged);
+    }
+    let md5 = md5_hex(&block);
+    let size = block.len() as u64;
+    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    let put = store.put_opts(key, PutPayload::from(block), options).await;
+    let result = put.map_err(BucketError::from_store)?;
+    sent(size);
+    // S3's ETag of an object sent in one request is the MD5 that the server computed of what it
+    // received (not with SSE-KMS or SSE-C; then the object is read back).
+    let checked = result.e_tag.is_some_and(|etag| etag.trim_matches('"') == md5);
+    Ok(if checked { Evidence::DigestChecked } else { Evidence::Acknowledged })
+}
+
+async fn put_parts(
+    store: &AmazonS3,
+    key: &Key,
+    file: File,
+    size: u64,
+    name: SealedName,
+    sent: &(dyn Fn(u64) + Sync),
+) -> Result<Evidence, BucketError> {
+    let id = store.create_multipart(key).await.map_err(BucketError::from_store)?;
+    let parts = send_parts(store, key, &id, file, size, name, sent).await;
+    let (parts, evidence) = match parts {
+        Ok(done) => done,
+        Err(error) => {
+            // Best effort: what stays is removed by the bucket's lifecycle rule
+            // (docs/operations.md). The first error is the one that counts.
+            let _ = store.abort_multipart(key, &id).await;
+            return Err(error);
+        }
+    };
+    store.complete_multipart(key, &id, parts).await.map_err(BucketError::from_store)?;
+    Ok(evidence)
+}
+
+/// Sends part after part, and reads the next one while one is on its way.
+async fn send_parts(
+    store: &AmazonS3,
+    key: &Key,
+    id: &String,
+    mut file: File,
+    size: u64,
+    name: SealedName,
+    sent: &(dyn Fn(u64) + Sync),
+) -> Result<(Vec<PartId>, Evidence), BucketError> {
+    let part_size = PART_SIZE.max(size.div_ceil(PART_COUNT_MAX).next_multiple_of(1 << 20));
+    let mut hash = Sha256::new();
+    let mut parts = Vec::new();
+    let mut evidence = Evidence::DigestChecked;
+    let mut block = Vec::new();
+    loop {
+        let next = blocking(move || {
+            let block = read_block(&mut file, part_size).map_err(BucketError::Spool)?;
+            hash.update(&block);
+            Ok::<_, BucketError>((file, hash, block))
+        });
+        let sending = async {
+            if block.is_empty() {
+                return Ok(());
+            }
+            let (md5, size) = (md5_hex(&block), block.len() as u64);
+            let payload = PutPayload::from(std::mem::take(&mut block));
+            let part = store.put_part(key, id, parts.len(), payload).await;
+            let part = part.map_err(BucketError::from_store)?;
+            if !part.content_id.contains(&md5) {
+                evidence = Evidence::Acknowledged;
+            }
+            parts.push(part);
+            sent(size);
+            Ok(())
+        };
+        let (read, put) = tokio::join!(next, sending);
+        put?;
+        (file, hash, block) = read?;
+        if block.is_empty() {
+            break;
+        }
+    }
+    // Before it is completed: a damaged spool file never becomes an object.
+    if SealedName(hash.finalize().into()) != name {
+        return Err(BucketError::SpoolDamaged);
+    }
+    Ok((parts, evidence))
+}
+
+/// Reads `size` bytes, or fewer at the end of the file.
+fn read_block(file: &mut File, size: u64) -> std::io::Result<Vec<u8>> {
+    let mut block = Vec::with_capacity(size as usize);
+    file.take(size).read_to_end(&mut block)?;
+    Ok(block)
+}
+
+fn md5_hex(bytes: &[u8]) -> String {
+    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Why a bucket could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    /// An object of this name is there already.
+    #[error("the bucket has an object of this name already")]
+    AlreadyThere,
+    /// The bucket, or the way to it, failed.
+    #[error("the bucket failed: {0}")]
+    Failed(String),
+    /// Writing into the folder bucket failed.
+    #[error("cannot write into the bucket's folder")]
+    Folder(#[source] std::io::Error),
+    /// No object of this name.
+    #[error("the bucket has no such object")]
+    Missing,
+    /// No key to sign requests with.
+    #[error("no credentials: aws_access_key_id and aws_secret_access_key are not set")]
+    NoCredentials,
+    /// The folder of a `file://` bucket is not there.
+    #[error("the bucket's folder does not exist: {}", root.display())]
+    NoFolder {
+        /// The folder.
+        root: PathBuf,
+    },
+    /// An unknown or malformed option.
+    #[error("option `{option}`: {why}")]
+    Option {
+        /// Its name.
+        option: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An object of the clip's name holds something else.
+    #[error("the bucket holds other bytes under the clip's name")]
+    OtherContent,
+    /// An unencrypted connection to another machine.
+    #[error("http:// to another machine is not allowed without the option allow_http = \"true\"")]
+    PlainHttp,
+    /// The bucket refused the credentials or the request.
+    #[error("the bucket refused: {0}")]
+    Refused(String),
+    /// Reading the sealed file failed.
+    #[error("cannot read the sealed file in the spool")]
+    Spool(#[source] std::io::Error),
+    /// The sealed file is no longer what its name says.
+    #[error("the sealed file in the spool was changed: its digest is not its name")]
+    SpoolDamaged,
+    /// The URL cannot be one of a bucket.
+    #[error("{url}: {why}")]
+    Url {
+        /// As given, without credentials.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl BucketError {
+    fn from_store(error: object_store::Error) -> BucketError {
+        use object_store::Error as E;
+        let text = one_line(&chain(&error));
+        match error {
+            E::AlreadyExists { .. } => BucketError::AlreadyThere,
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => BucketError::Refused(text),
+            // "No such bucket", when it answers a put.
+            E::NotFound { .. } => BucketError::Missing,
+            _ => BucketError::Failed(text),
+        }
+    }
+}
+
+/// An error as one line of bounded length: servers answer with pages of XML or HTML.
+fn one_line(text: &str) -> String {
+    const LENGTH_MAX: usize = 300;
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words = clean.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(LENGTH_MAX) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words,
+    }
+}
+
+impl Fault for BucketError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            BucketError::OtherContent | BucketError::SpoolDamaged => Disposition::Park,
+            BucketError::AlreadyThere
+            | BucketError::Failed(_)
+            | BucketError::Folder(_)
+            | BucketError::Missing
+            | BucketError::NoCredentials
+            | BucketError::NoFolder { .. }
+            | BucketError::Option { .. }
+            | BucketError::PlainHttp
+            | BucketError::Refused(_)
+            | BucketError::Spool(_)
+            | BucketError::Url { .. } => Disposition::Retry,
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            BucketError::AlreadyThere
+            | BucketError::Failed(_)
+            | BucketError::Folder(_)
+            | BucketError::NoFolder { .. } => Reason::BucketFailed,
+            BucketError::Missing
+            | BucketError::NoCredentials
+            | BucketError::Option { .. }
+            | BucketError::OtherContent
+            | BucketError::PlainHttp
+            | BucketError::Refused(_)
+            | BucketError::Url { .. } => Reason::BucketRefused,
+            BucketError::Spool(_) | BucketError::SpoolDamaged => Reason::SpoolDamaged,
+        }
+    }
+}

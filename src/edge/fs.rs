@@ -1,0 +1,383 @@
+//! The file system: durable publishing, and dock folders that nobody can lead us out of.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::clip::Generation;
+
+/// Creates a file that only this user can read; fails where the name is taken, also by a link.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?;
+    Ok(File::from(fd))
+}
+
+/// Makes a finished file visible under its last name so that a power cut cannot take it back:
+/// sync the file, rename without replacing, sync the folder.
+pub fn publish(file: &File, unfinished: &Path, finished: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    rename_new(CWD, unfinished, CWD, finished)?;
+    // Without it, a power cut after the rename can bring back the old name, and the queue would
+    // point at nothing. FAULTS F-14.
+    sync_folder(finished.parent().unwrap_or(Path::new("/")))
+}
+
+/// Makes creations, renames and removals in a folder durable.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Creates a folder and its parents for this user alone, and makes each durable.
+pub fn create_private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        create_private_folder(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_folder(parent.unwrap_or(Path::new("."))),
+    }
+}
+
+/// Asks the kernel to forget what it has of a file, so that the next read comes from the medium.
+pub fn drop_cache(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
+/// Tells the kernel that a file is read from start to end.
+pub fn read_ahead(file: &File) {
+    // Only a hint: where it is refused, reading is slower and nothing else.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+}
+
+/// Takes the lock of a file for the life of the returned handle; `None` where another process has
+/// it. The kernel lets go of it when the process ends, however it ends.
+pub fn lock(path: &Path) -> io::Result<Option<File>> {
+    use rustix::fs::{FlockOperation, flock};
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?);
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether another process has the lock; looks without waiting and without creating.
+pub fn is_locked(path: &Path) -> io::Result<bool> {
+    use rustix::fs::{FlockOperation, flock};
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Bytes that this user may still write to the file system with `path`.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let facts = rustix::fs::statvfs(path)?;
+    Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+}
+
+/// Renames only where the new name is free.
+fn rename_new(from: impl AsFd, old: &Path, to: impl AsFd, new: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(&from, old, &to, new, RenameFlags::NOREPLACE) {
+        // FAT and some network file systems do not know the flag; there a link would not work
+        // either. The check leaves a gap, in which only a process of the same user could step.
+        Err(Errno::INVAL) => match rustix::fs::statat(&to, new, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(rustix::fs::renameat(from, old, to, new)?),
+            Err(error) => Err(error.into()),
+            Ok(_) => Err(Errno::EXIST.into()),
+        },
+        result => Ok(result?),
+    }
+}
+
+/// What kind of thing a name in a dock folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file: a clip.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link, FIFO, device or socket.
+    Other,
+}
+
+/// What the file system says of a name.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// File, folder or neither.
+    pub kind: Kind,
+    /// Which generation of it.
+    pub generation: Generation,
+    /// How many names the file has.
+    pub links: u64,
+}
+
+impl Facts {
+    fn new(stat: &rustix::fs::Stat) -> Facts {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Folder,
+            _ => Kind::Other,
+        };
+        let nanoseconds = |seconds: i64, rest: i64| {
+            seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+        };
+        let generation = Generation {
+            device_number: stat.st_dev,
+            inode_number: stat.st_ino,
+            size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
+            modified_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
+            changed_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
+        };
+        Facts { kind, generation, links: stat.st_nlink as u64 }
+    }
+
+    /// The facts of an open file.
+    pub fn of(file: &File) -> io::Result<Facts> {
+        Ok(Facts::new(&rustix::fs::fstat(file)?))
+    }
+}
+
+/// A dock folder, pinned by its descriptor. Every access beneath it resolves without following any
+/// symbolic link and without leaving it (`openat2`, FAULTS F-08), so nobody who can write there
+/// can make us read, move or remove anything elsewhere.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+    facts: Facts,
+}
+
+impl Folder {
+    /// Opens a configured folder. Links in its own path are the administrator's and are followed.
+    pub fn open(path: &Path) -> io::Result<Folder> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+        let facts = Facts::new(&rustix::fs::fstat(&fd)?);
+        Ok(Folder { fd, facts })
+    }
+
+    /// The device and inode of the folder: another pair means another medium, or a remount.
+    pub fn identity(&self) -> (u64, u64) {
+        (self.facts.generation.device_number, self.facts.generation.inode_number)
+    }
+
+    fn open_beneath(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        loop {
+            match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve) {
+                // The kernel saw a rename above us while it resolved, and asks to try again.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// Opens a clip for reading. Never waits, whatever lies there: a FIFO opens and is refused.
+    pub fn open_clip(&self, path: &Path) -> io::Result<(File, Facts)> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(self.open_beneath(path, flags)?);
+        let facts = Facts::of(&file)?;
+        if facts.kind != Kind::File {
+            return Err(io::Error::other("not a regular file"));
+        }
+        Ok((file, facts))
+    }
+
+    /// What lies at a path; `None` where nothing does.
+    pub fn look(&self, path: &Path) -> io::Result<Option<Facts>> {
+        match self.open_beneath(path, OFlags::PATH) {
+            Ok(fd) => Ok(Some(Facts::new(&rustix::fs::fstat(fd)?))),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The names in a folder beneath this one, with what each is.
+    pub fn entries(&self, path: &Path) -> io::Result<Vec<(OsString, Facts)>> {
+        let fd = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            match rustix::fs::statat(&fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => entries.push((OsString::from_vec(name.to_vec()), Facts::new(&stat))),
+                // Gone between the listing and the look: as if it had gone before.
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The device of the deepest folder on the way to `path` that exists: tells a removed file
+    /// from a medium that is not there.
+    pub fn device_towards(&self, path: &Path) -> io::Result<u64> {
+        for folder in path.ancestors().skip(1) {
+            if let Some(facts) = self.look(folder)? {
+                return Ok(facts.generation.device_number);
+            }
+        }
+        Ok(self.facts.generation.device_number)
+    }
+
+    /// The highest folder on the way to `path` that is on `device`: where the file can be renamed
+    /// to without being copied.
+    pub fn highest_on_device(&self, path: &Path, device: u64) -> io::Result<Option<PathBuf>> {
+        let mut folders: Vec<_> = path.ancestors().skip(1).collect();
+        folders.reverse();
+        for folder in folders {
+            let facts = self.look(folder)?;
+            if facts.is_some_and(|facts| facts.generation.device_number == device) {
+                return Ok(Some(folder.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Creates a folder for this user alone; one that is there is fine.
+    pub fn create_private(&self, folder: &Path, name: &OsStr) -> io::Result<()> {
+        let fd = self.open_beneath(folder, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        match rustix::fs::mkdirat(&fd, Path::new(name), Mode::RWXU) {
+            Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(rustix::fs::fsync(&fd)?),
+        }
+    }
+
+    /// Renames a file within this folder, never over another one, and makes it durable.
+    pub fn rename(&self, old: &Path, new: &Path) -> io::Result<()> {
+        let (old_folder, old_name) = self.open_parent(old)?;
+        let (new_folder, new_name) = self.open_parent(new)?;
+        rename_new(&old_folder, Path::new(&old_name), &new_folder, Path::new(&new_name))?;
+        rustix::fs::fsync(&new_folder)?;
+        Ok(rustix::fs::fsync(&old_folder)?)
+    }
+
+    /// Removes a file, and makes the removal durable. `dock/erase.rs` alone may call it.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        let (folder, name) = self.open_parent(path)?;
+        rustix::fs::unlinkat(&folder, Path::new(&name), AtFlags::empty())?;
+        Ok(rustix::fs::fsync(&folder)?)
+    }
+
+    fn open_parent(&self, path: &Path) -> io::Result<(OwnedFd, OsString)> {
+        let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+        let name = path.file_name().ok_or_else(invalid)?;
+        let parent = path.parent().ok_or_else(invalid)?;
+        let fd = self.open_beneath(parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        Ok((fd, name.to_owned()))
+    }
+}
+
+/// Whether the error means that nothing lies there.
+pub fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether a name matches a pattern, in which `*` stands for any bytes and nothing else is special.
+pub fn name_matches(pattern: &str, name: &OsStr) -> bool {
+    let mut rest = name.as_bytes();
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or("").as_bytes();
+    let Some(after) = rest.strip_prefix(first) else { return false };
+    rest = after;
+    let mut parts: Vec<_> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        let part = part.as_bytes();
+        if part.is_empty() {
+            continue;
+        }
+        let Some(at) = rest.windows(part.len()).position(|window| window == part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn patterns_match_as_in_a_shell() {
+        let matches = |pattern, name: &str| name_matches(pattern, OsStr::new(name));
+        assert!(matches("*.part", "a.mp4.part") && matches("*.part", ".part"));
+        assert!(!matches("*.part", "a.partly") && !matches("*.part", "part"));
+        assert!(matches(".~*", ".~lock") && !matches(".~*", "a.~"));
+        assert!(matches("a*b*c", "a--b--c") && !matches("a*b*c", "acb"));
+        assert!(matches("exact", "exact") && !matches("exact", "exactly"));
+        assert!(matches("*", "") && matches("**", "x"));
+    }
+
+    #[test]
+    fn publishing_never_replaces() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = |name| dir.path().join(name);
+        for name in ["one", "two"] {
+            let mut file = create_private(&path("tmp")).expect("created");
+            file.write_all(name.as_bytes()).expect("written");
+            let published = publish(&file, &path("tmp"), &path("final"));
+            assert_eq!(published.is_ok(), name == "one");
+        }
+        assert_eq!(std::fs::read(path("final")).expect("there"), b"one");
+    }
+
+    #[test]
+    fn no_link_leads_out_of_a_folder() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let outside = dir.path().join("outside");
+        let inside = dir.path().join("inside");
+        std::fs::create_dir(&outside).expect("created");
+        std::fs::create_dir(&inside).expect("created");
+        std::fs::write(outside.join("clip"), b"x").expect("written");
+        symlink(&outside, inside.join("folder")).expect("linked");
+        symlink(outside.join("clip"), inside.join("clip")).expect("linked");
+        let folder = Folder::open(&inside).expect("opened");
+        for path in ["folder/clip", "clip", "../outside/clip", "/etc/passwd"] {
+            assert!(folder.open_clip(Path::new(path)).is_err(), "{path}");
+            assert!(folder.remove(Path::new(path)).is_err() || path == "clip", "{path}");
+        }
+        assert!(outside.join("clip").exists());
+    }
+
+    #[test]
+    fn a_lock_is_seen_and_let_go() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("lock");
+        assert!(!is_locked(&path).expect("looked"));
+        let held = lock(&path).expect("locked").expect("free");
+        assert!(is_locked(&path).expect("looked"));
+        assert!(lock(&path).expect("asked").is_none());
+        drop(held);
+        assert!(!is_locked(&path).expect("looked"));
+    }
+}

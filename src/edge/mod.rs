@@ -1,0 +1,5 @@
+//! The doors: everything that touches the world outside of this process.
+
+pub mod bucket;
+pub mod clock;
+pub mod fs;
