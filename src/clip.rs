@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::hold::Hold;
+
 /// The queue's number of a clip. Numbers start at 1 and are never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClipId(pub i64);
@@ -183,131 +185,10 @@ pub struct Receipt {
     pub stored_at: Timestamp,
 }
 
-/// Why a clip waits. A closed list: each reason has its sentence and its advice here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// The bucket could not be reached, or answered with an error of its own.
-    BucketFailed,
-    /// The bucket refused our credentials or the request itself.
-    BucketRefused,
-    /// The file was written to while it was read.
-    ChangedWhileRead,
-    /// The plaintext could not be removed.
-    EraseBlocked,
-    /// The plaintext has a second name, so that removing this one would not erase it.
-    HardLinked,
-    /// A fault of dockseal itself.
-    Internal,
-    /// A symbolic link, FIFO, device or socket: only regular files are clips.
-    NotAFile,
-    /// The bucket acknowledged the clip with less evidence than erasing needs.
-    ReceiptWeak,
-    /// The medium with the plaintext is not there.
-    SourceAway,
-    /// The sealed file in the spool is missing or no longer what it was, and its source is gone.
-    SpoolDamaged,
-    /// No space for the sealed file.
-    SpoolFull,
-    /// The file could not be read.
-    Unreadable,
-    /// The file was settled and disappeared before it was sealed.
-    Vanished,
-}
-
-impl Reason {
-    /// All reasons, in alphabetical order of their codes.
-    pub const ALL: [Reason; 13] = [
-        Reason::BucketFailed,
-        Reason::BucketRefused,
-        Reason::ChangedWhileRead,
-        Reason::EraseBlocked,
-        Reason::HardLinked,
-        Reason::Internal,
-        Reason::NotAFile,
-        Reason::ReceiptWeak,
-        Reason::SourceAway,
-        Reason::SpoolDamaged,
-        Reason::SpoolFull,
-        Reason::Unreadable,
-        Reason::Vanished,
-    ];
-
-    /// The stable word for JSON, the queue and the metrics.
-    pub fn code(self) -> &'static str {
-        match self {
-            Reason::BucketFailed => "bucket-failed",
-            Reason::BucketRefused => "bucket-refused",
-            Reason::ChangedWhileRead => "changed-while-read",
-            Reason::EraseBlocked => "erase-blocked",
-            Reason::HardLinked => "hard-linked",
-            Reason::Internal => "internal",
-            Reason::NotAFile => "not-a-file",
-            Reason::ReceiptWeak => "receipt-weak",
-            Reason::SourceAway => "source-away",
-            Reason::SpoolDamaged => "spool-damaged",
-            Reason::SpoolFull => "spool-full",
-            Reason::Unreadable => "unreadable",
-            Reason::Vanished => "vanished",
-        }
-    }
-
-    /// What an operator reads: what is so, and what to do.
-    pub fn advice(self) -> &'static str {
-        match self {
-            Reason::BucketFailed => "check network and bucket; it is tried again by itself",
-            Reason::BucketRefused => "correct the bucket's credentials or policy; then: retry",
-            Reason::ChangedWhileRead => "still being written; it is tried again by itself",
-            Reason::EraseBlocked => "is the medium read-only? allow the removal; then: retry",
-            Reason::HardLinked => "remove the file's other names; then: retry",
-            Reason::Internal => "a fault of dockseal: report the log; then: retry",
-            Reason::NotAFile => "only regular files are sealed; move it out of the folder",
-            Reason::ReceiptWeak => "allow reading back, or set trust_acknowledgement; then: retry",
-            Reason::SourceAway => "plug the medium in again; it is tried again by itself",
-            Reason::SpoolDamaged => "keep the disk; the clip may be lost: look in the bucket",
-            Reason::SpoolFull => "make space in state_dir; it is tried again by itself",
-            Reason::Unreadable => "give user dockseal the right to read it; then: retry",
-            Reason::Vanished => "was it removed by hand? when clarified: dockseal forget CLIP",
-        }
-    }
-}
-
-impl FromStr for Reason {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        let known = Reason::ALL.into_iter().find(|reason| reason.code() == text);
-        known.ok_or_else(|| UnknownWord(text.to_owned()))
-    }
-}
-
 /// A word that this version of dockseal does not know.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown word {0:?}")]
 pub struct UnknownWord(pub String);
-
-/// Until when a held clip waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// Until an operator acts.
-    Operator,
-    /// Until this time; then it is tried again.
-    Time(Timestamp),
-}
-
-/// A clip, or its delivery to one bucket, that waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    /// Why.
-    pub reason: Reason,
-    /// Until when.
-    pub until: Until,
-    /// Since when, through all repeated attempts.
-    pub since: Timestamp,
-    /// How often it was tried in a row without success.
-    pub attempts: u32,
-    /// The first cause in words; carries no file name.
-    pub cause: String,
-}
 
 /// One clip's way to one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -350,6 +231,8 @@ pub struct Clip {
     pub plaintext: Plaintext,
     /// When it was found.
     pub seen_at: Timestamp,
+    /// When it was taken as finished: quiet for long enough, or marked as complete.
+    pub settled_at: Option<Timestamp>,
     /// When every required bucket had given its receipt.
     pub stored_at: Option<Timestamp>,
     /// When its plaintext was found to be gone.
@@ -358,8 +241,45 @@ pub struct Clip {
     pub sealed: Option<SealedFile>,
     /// The wait, if it waits.
     pub hold: Option<Hold>,
-    /// One delivery a bucket, in the order of the config.
+    /// The deliveries that were tried, one a bucket.
     pub deliveries: Vec<Delivery>,
+}
+
+/// Something that became true of a clip, and is durable once the queue has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// A bucket acknowledged it.
+    Acknowledged(Receipt),
+    /// A delivery waits.
+    DeliveryHeld {
+        /// The bucket's name.
+        bucket: String,
+        /// The wait.
+        hold: Hold,
+    },
+    /// The plaintext is no longer what, or where, it was.
+    Gone {
+        /// What became of it; not `Present`.
+        plaintext: Plaintext,
+        /// When we knew.
+        at: Timestamp,
+    },
+    /// It waits.
+    Held(Hold),
+    /// The file was renamed before it was sealed.
+    Moved(Source),
+    /// The file was written to before it was sealed.
+    Rewritten(Generation),
+    /// A sealed file of it is durable in the spool.
+    Sealed(SealedFile),
+    /// The sealed file was damaged; the clip must be sealed again from its source.
+    SealLost,
+    /// The file was unchanged for long enough to be taken as finished.
+    Settled(Timestamp),
+    /// Every required bucket gave a sufficient receipt.
+    Stored(Timestamp),
+    /// The sealed file left the spool.
+    Unspooled,
 }
 
 impl Clip {
@@ -372,6 +292,83 @@ impl Clip {
             (Some(_), Some(_), Plaintext::Erased | Plaintext::Absent) => State::Erased,
         }
     }
+
+    /// Lets a fact become true. One that contradicts what is known is refused: written down, it
+    /// would be evidence.
+    pub fn apply(&mut self, fact: Fact) -> Result<(), Contradiction> {
+        match fact {
+            Fact::Acknowledged(receipt) => {
+                let delivery = self.delivery_mut(&receipt.bucket.clone());
+                delivery.hold = None;
+                delivery.receipt = Some(receipt);
+            }
+            Fact::DeliveryHeld { bucket, hold } => self.delivery_mut(&bucket).hold = Some(hold),
+            Fact::Gone { plaintext, at } => {
+                expect(plaintext != Plaintext::Present, "gone is not present")?;
+                expect(self.sealed.is_some(), "an unsealed clip has only its plaintext")?;
+                self.plaintext = plaintext;
+                self.gone_at = Some(at);
+                self.source = None;
+                self.hold = None;
+            }
+            Fact::Held(hold) => self.hold = Some(hold),
+            Fact::Moved(source) => {
+                expect(self.sealed.is_none(), "a sealed clip is not followed")?;
+                self.source = Some(source);
+                self.settled_at = None;
+            }
+            Fact::Rewritten(generation) => {
+                expect(self.sealed.is_none(), "a sealed clip's generation is fixed")?;
+                self.generation = generation;
+                self.settled_at = None;
+            }
+            Fact::Sealed(sealed) => {
+                expect(self.sealed.is_none(), "a clip is sealed once")?;
+                self.sealed = Some(sealed);
+                self.hold = None;
+            }
+            Fact::SealLost => {
+                expect(self.plaintext == Plaintext::Present, "nothing to seal again from")?;
+                expect(self.stored_at.is_none(), "a stored clip needs no sealed file")?;
+                self.sealed = None;
+                self.deliveries.clear();
+                self.hold = None;
+            }
+            Fact::Settled(at) => {
+                self.settled_at = Some(at);
+                self.hold = None;
+            }
+            Fact::Stored(at) => self.stored_at = Some(at),
+            Fact::Unspooled => match &mut self.sealed {
+                Some(sealed) => sealed.in_spool = false,
+                None => return Err(Contradiction("only sealed clips are in the spool")),
+            },
+        }
+        Ok(())
+    }
+
+    /// The delivery to a bucket, if any was tried.
+    pub fn delivery(&self, bucket: &str) -> Option<&Delivery> {
+        self.deliveries.iter().find(|delivery| delivery.bucket == bucket)
+    }
+
+    fn delivery_mut(&mut self, bucket: &str) -> &mut Delivery {
+        let index = self.deliveries.iter().position(|delivery| delivery.bucket == bucket);
+        let index = index.unwrap_or_else(|| {
+            self.deliveries.push(Delivery { bucket: bucket.to_owned(), receipt: None, hold: None });
+            self.deliveries.len() - 1
+        });
+        &mut self.deliveries[index]
+    }
+}
+
+/// A fact that cannot be true together with what is known.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a fact contradicts the queue: {0}")]
+pub struct Contradiction(&'static str);
+
+fn expect(holds: bool, rule: &'static str) -> Result<(), Contradiction> {
+    if holds { Ok(()) } else { Err(Contradiction(rule)) }
 }
 
 /// A pair of tables between an enum and its stable words; used by the queue and by `--json`.
@@ -450,16 +447,6 @@ mod tests {
         assert_eq!(name.to_string().parse(), Ok(name));
         assert_eq!("A7".repeat(32).parse::<SealedName>(), Err(NotASealedName));
         assert_eq!("a7".repeat(31).parse::<SealedName>(), Err(NotASealedName));
-    }
-
-    #[test]
-    fn every_reason_is_known_by_its_code_and_the_codes_are_sorted() {
-        let codes = Reason::ALL.map(Reason::code);
-        assert!(codes.is_sorted());
-        for reason in Reason::ALL {
-            assert_eq!(reason.code().parse(), Ok(reason));
-            assert!(reason.advice().len() <= 64, "{reason:?} does not fit a status line");
-        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a failure means for who must act.
 
-use crate::clip::Reason;
+use crate::hold::Reason;
 
 /// What follows from a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

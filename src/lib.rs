@@ -8,7 +8,7 @@
 //! dock | authority | audit   one wing a role, one feature a wing
 //! edge                       every door to the world: clock, file system, buckets
 //! envelope                   the age v1 file, writing side and syntax
-//! clip, error                words and rules, no I/O
+//! clip, hold, error          words and rules, no I/O
 //! ```
 //!
 //! The walk of a clip through `dock` is drawn in `ARCHITECTURE.md`; the bytes it leaves behind are
@@ -17,7 +17,11 @@
 pub mod clip;
 pub mod envelope;
 pub mod error;
+pub mod hold;
 
 pub mod edge;
+
+#[cfg(feature = "dock")]
+pub mod dock;
 
 pub mod cli;

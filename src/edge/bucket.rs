@@ -22,8 +22,9 @@ use object_store::{
 use sha2::{Digest, Sha256};
 
 use super::fs;
-use crate::clip::{Evidence, Reason, SealedName};
+use crate::clip::{Evidence, SealedName};
 use crate::error::{Disposition, Fault, chain};
+use crate::hold::Reason;
 
 /// Bytes of a part, and the largest object that is sent in one request. S3 wants at least 5 MiB.
 const PART_SIZE: u64 = 8 << 20;

@@ -285,6 +285,13 @@ impl Folder {
         Ok(rustix::fs::fsync(&folder)?)
     }
 
+    /// Removes a folder where it is empty.
+    pub fn remove_empty_folder(&self, path: &Path) -> io::Result<()> {
+        let (folder, name) = self.open_parent(path)?;
+        rustix::fs::unlinkat(&folder, Path::new(&name), AtFlags::REMOVEDIR)?;
+        Ok(rustix::fs::fsync(&folder)?)
+    }
+
     fn open_parent(&self, path: &Path) -> io::Result<(OwnedFd, OsString)> {
         let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
         let name = path.file_name().ok_or_else(invalid)?;

@@ -2,4 +2,5 @@
 
 pub mod bucket;
 pub mod clock;
+pub mod credentials;
 pub mod fs;

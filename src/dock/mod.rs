@@ -1,0 +1,17 @@
+//! The dock's wing: its rooms in walking order. Only `agent` calls rooms; they never call each
+//! other. Nothing here, and nothing it is built from, can open a clip.
+
+pub mod config;
+pub mod lifecycle;
+
+
+pub mod seal;
+pub mod spool;
+
+pub mod queue;
+
+pub mod push;
+
+pub mod erase;
+
+

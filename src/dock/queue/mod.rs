@@ -1,0 +1,383 @@
+//! The queue: the SQLite database of what is true of each clip, and its one writing thread.
+
+mod read;
+mod rows;
+mod schema;
+
+pub use read::{BucketLine, Filter, FolderLine, HeldLine, Reader, StateLine};
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use rusqlite::{Connection, TransactionBehavior, params};
+use tokio::sync::oneshot;
+
+use crate::clip::{Clip, ClipId, Contradiction, Fact, Generation, Plaintext, SealedFile, Source, Timestamp};
+
+/// Requests that may wait for the writer; more make their senders wait.
+const REQUEST_COUNT_MAX: usize = 1024;
+/// Requests that one transaction takes at most.
+const BATCH_SIZE_MAX: usize = 256;
+
+/// Why the queue could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The fact and the queue cannot both be true; nothing was recorded.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+    /// The database contradicts itself.
+    #[error("the queue is corrupt: {0}")]
+    Corrupt(String),
+    /// The file belongs to another program.
+    #[error("the file is not a queue of dockseal")]
+    Foreign,
+    /// There is none.
+    #[error("there is no queue")]
+    Missing,
+    /// No such clip, or not in a state for it.
+    #[error("there is no such clip, or it is not one that this can be done to")]
+    NoClip,
+    /// SQLite did not take the settings that durability rests on.
+    #[error("the file system does not support the queue: journal {mode}, sync {synchronous}")]
+    NotDurable {
+        /// `journal_mode` as read back.
+        mode: String,
+        /// `synchronous` as read back.
+        synchronous: i64,
+    },
+    /// SQLite failed: a full or failing disk.
+    #[error("the queue's database failed")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The writing thread has ended after an earlier error.
+    #[error("the queue's writer has stopped")]
+    Stopped,
+    /// A schema of another version of dockseal.
+    #[error("the queue has schema {found}, this dockseal knows {known}: install a newer dockseal")]
+    Version {
+        /// What the file says.
+        found: i64,
+        /// What this code knows.
+        known: i64,
+    },
+}
+
+type Work = Box<dyn FnOnce(&Connection) -> Result<(), QueueError> + Send>;
+
+struct Request {
+    work: Work,
+    done: oneshot::Sender<Result<(), QueueError>>,
+}
+
+/// A handle to the writer. What it was told is durable when the call returns.
+#[derive(Clone)]
+pub struct Queue {
+    path: PathBuf,
+    requests: SyncSender<Request>,
+}
+
+impl Queue {
+    /// Creates the queue, or opens the one that is there.
+    pub fn create(path: &Path) -> Result<Queue, QueueError> {
+        Ok(Queue::start(path, schema::create(path)?))
+    }
+
+    /// Opens the queue for the daemon.
+    pub fn open(path: &Path) -> Result<Queue, QueueError> {
+        Ok(Queue::start(path, schema::open(path)?))
+    }
+
+    fn start(path: &Path, connection: Connection) -> Queue {
+        let (requests, receiver) = sync_channel(REQUEST_COUNT_MAX);
+        std::thread::Builder::new()
+            .name("queue".into())
+            .spawn(move || write(connection, receiver))
+            .expect("a thread can be started");
+        Queue { path: path.to_owned(), requests }
+    }
+
+    /// A reading connection of its own.
+    pub fn reader(&self) -> Result<Reader, QueueError> {
+        Reader::open(&self.path)
+    }
+
+    fn send(&self, work: Work) -> Result<oneshot::Receiver<Result<(), QueueError>>, QueueError> {
+        let (done, answer) = oneshot::channel();
+        self.requests.send(Request { work, done }).map_err(|_| QueueError::Stopped)?;
+        Ok(answer)
+    }
+
+    /// Lets facts of one clip become true, in one transaction. The agent looks at the clip again.
+    pub async fn record(&self, id: ClipId, facts: Vec<Fact>) -> Result<(), QueueError> {
+        let answer = self.send(Box::new(move |tx| record(tx, id, facts)))?;
+        answer.await.unwrap_or(Err(QueueError::Stopped))
+    }
+
+    /// As [`Queue::record`], on a thread that may block.
+    pub fn record_blocking(&self, id: ClipId, facts: Vec<Fact>) -> Result<(), QueueError> {
+        self.do_blocking(move |tx| record(tx, id, facts))
+    }
+
+    fn do_blocking(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<(), QueueError> + Send + 'static,
+    ) -> Result<(), QueueError> {
+        let answer = self.send(Box::new(work))?;
+        answer.blocking_recv().unwrap_or(Err(QueueError::Stopped))
+    }
+
+    /// Adds clips that were found. One whose sealed file outlived a lost queue is known again by
+    /// its generation, and only gets its place back.
+    pub fn found_blocking(&self, clips: Vec<Clip>) -> Result<(), QueueError> {
+        self.do_blocking(move |tx| clips.into_iter().try_for_each(|clip| found(tx, clip)))
+    }
+
+    /// Removes a clip of which nothing exists: it vanished before it was sealed, or never was one.
+    pub fn forget_blocking(&self, id: ClipId) -> Result<(), QueueError> {
+        self.do_blocking(move |tx| forget(tx, id))
+    }
+
+    /// Says when to look at clips again; `None` is never.
+    pub async fn postpone(&self, due: Vec<(ClipId, Option<Timestamp>)>) -> Result<(), QueueError> {
+        let answer = self.send(Box::new(move |tx| {
+            let mut statement = tx.prepare_cached("UPDATE clip SET due_at = ?2 WHERE id = ?1")?;
+            for (id, time) in due {
+                statement.execute(params![id.0, time.map(|time| time.0)])?;
+            }
+            Ok(())
+        }))?;
+        answer.await.unwrap_or(Err(QueueError::Stopped))
+    }
+
+    /// Has every clip that is not erased looked at once more: after a start, and a new config.
+    pub fn look_at_all_blocking(&self, now: Timestamp) -> Result<(), QueueError> {
+        self.do_blocking(move |tx| {
+            let sql = "UPDATE clip SET due_at = ?1 WHERE state <> 'erased' OR in_spool = 1";
+            tx.execute(sql, [now.0])?;
+            Ok(())
+        })
+    }
+
+    /// Takes a sealed file of the spool that no clip owns: a crash came between the file and its
+    /// fact, or the queue was lost. The clip of its generation owns it; without one it becomes a
+    /// clip whose place is not known.
+    pub fn adopt_blocking(
+        &self,
+        sealed: SealedFile,
+        generation: Generation,
+        now: Timestamp,
+    ) -> Result<(), QueueError> {
+        self.do_blocking(move |tx| adopt(tx, sealed, generation, now))
+    }
+
+    /// What the last look through a folder gave.
+    pub fn folder_looked_at_blocking(&self, line: FolderLine) -> Result<(), QueueError> {
+        self.do_blocking(move |tx| {
+            let sql = "INSERT INTO folder VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                ON CONFLICT DO UPDATE SET looked_at = ?2, mode = ?3, files = ?4, ignored = ?5,
+                problem = ?6, problem_since = iif(?6 IS NULL, NULL, coalesce(problem_since, ?2))";
+            tx.prepare_cached(sql)?.execute(params![
+                line.path.as_os_str().as_bytes(),
+                line.looked_at.0,
+                line.mode,
+                rows::signed(line.file_count),
+                rows::signed(line.ignored_count),
+                line.problem,
+                line.problem.as_ref().map(|_| line.looked_at.0),
+            ])?;
+            Ok(())
+        })
+    }
+
+    /// What the last attempt at a bucket gave: a receipt, or a problem.
+    pub async fn bucket_answered(
+        &self,
+        name: String,
+        problem: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), QueueError> {
+        let answer = self.send(Box::new(move |tx| {
+            let sql = "INSERT INTO bucket VALUES (?1, iif(?2 IS NULL, ?3, NULL), ?2,
+                iif(?2 IS NULL, NULL, ?3)) ON CONFLICT DO UPDATE SET
+                receipt_at = iif(?2 IS NULL, ?3, receipt_at), problem = ?2,
+                problem_since = iif(?2 IS NULL, NULL, coalesce(problem_since, ?3))";
+            tx.prepare_cached(sql)?.execute(params![name, problem, now.0])?;
+            Ok(())
+        }))?;
+        answer.await.unwrap_or(Err(QueueError::Stopped))
+    }
+}
+
+/// The operator's own short transactions, beside a running daemon or without one.
+pub struct Operator(Connection);
+
+impl Operator {
+    /// Opens the queue for one change.
+    pub fn open(path: &Path) -> Result<Operator, QueueError> {
+        Ok(Operator(schema::open(path)?))
+    }
+
+    /// Lifts the holds of a clip and of its deliveries, so that it is tried at once.
+    pub fn retry(&mut self, id: ClipId, now: Timestamp) -> Result<(), QueueError> {
+        let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut clip = rows::load(&tx, id)?.ok_or(QueueError::NoClip)?;
+        clip.hold = None;
+        clip.deliveries.iter_mut().for_each(|delivery| delivery.hold = None);
+        rows::save(&tx, &clip, Some(now))?;
+        Ok(tx.commit()?)
+    }
+
+    /// Removes a clip that vanished before it was sealed.
+    pub fn forget(&mut self, id: ClipId) -> Result<(), QueueError> {
+        let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        forget(&tx, id)?;
+        Ok(tx.commit()?)
+    }
+}
+
+/// The writer: takes what has gathered, writes it in one transaction, then answers. With many
+/// senders, one fsync makes many facts durable (DESIGN §8).
+fn write(mut connection: Connection, requests: Receiver<Request>) {
+    while let Ok(first) = requests.recv() {
+        let mut batch = vec![first];
+        batch.extend(requests.try_iter().take(BATCH_SIZE_MAX - 1));
+        let mut answers = Vec::with_capacity(batch.len());
+        let outcome = write_batch(&mut connection, batch, &mut answers);
+        let failed = outcome.is_err();
+        let cause = outcome.err().map(|error| crate::error::chain(&error));
+        for (done, result) in answers {
+            let result = match &cause {
+                Some(cause) => Err(QueueError::Corrupt(cause.clone())),
+                None => result,
+            };
+            // The asker may have been cancelled; its facts are true all the same.
+            let _ = done.send(result);
+        }
+        if failed {
+            // What is durable is no longer known: end, so that the process ends and starts again
+            // from the disk. FAULTS F-13.
+            return;
+        }
+    }
+    // A checkpoint at a clean end keeps the next start quick; without it the WAL is replayed.
+    let _ = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+}
+
+type Answers = Vec<(oneshot::Sender<Result<(), QueueError>>, Result<(), QueueError>)>;
+
+fn write_batch(
+    connection: &mut Connection,
+    batch: Vec<Request>,
+    answers: &mut Answers,
+) -> Result<(), QueueError> {
+    let mut tx = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+        Ok(tx) => tx,
+        Err(error) => {
+            answers.extend(batch.into_iter().map(|request| (request.done, Ok(()))));
+            return Err(error.into());
+        }
+    };
+    for Request { work, done } in batch {
+        // A savepoint each: one request that cannot be granted does not undo the others.
+        let result = tx.savepoint().map_err(QueueError::from).and_then(|savepoint| {
+            work(&savepoint)?;
+            Ok(savepoint.commit()?)
+        });
+        answers.push((done, result));
+    }
+    Ok(tx.commit()?)
+}
+
+fn record(tx: &Connection, id: ClipId, facts: Vec<Fact>) -> Result<(), QueueError> {
+    let mut clip = rows::load(tx, id)?.ok_or(QueueError::NoClip)?;
+    facts.into_iter().try_for_each(|fact| clip.apply(fact))?;
+    // Look again at once: the fact may allow the next step.
+    rows::save(tx, &clip, Some(Timestamp(0)))
+}
+
+fn forget(tx: &Connection, id: ClipId) -> Result<(), QueueError> {
+    let removed = tx.execute("DELETE FROM clip WHERE id = ?1 AND state = 'seen'", [id.0])?;
+    if removed == 1 { Ok(()) } else { Err(QueueError::NoClip) }
+}
+
+fn found(tx: &Connection, clip: Clip) -> Result<(), QueueError> {
+    let inode = rows::signed(clip.generation.inode_number);
+    let lost = "inode_number = ?1 AND path IS NULL AND plaintext = 'absent'";
+    let known = rows::select(tx, lost, [inode])?
+        .into_iter()
+        .find(|known| known.sealed.is_some() && known.generation.same_content(&clip.generation));
+    match known {
+        Some(known) => {
+            let known = Clip {
+                source: clip.source,
+                plaintext: Plaintext::Present,
+                gone_at: None,
+                settled_at: Some(known.seen_at),
+                ..known
+            };
+            rows::save(tx, &known, Some(Timestamp(0)))
+        }
+        None => {
+            let due = clip.settled_at.map(|_| Timestamp(0));
+            rows::insert(tx, &clip, due).map(|_| ())
+        }
+    }
+}
+
+fn adopt(
+    tx: &Connection,
+    sealed: SealedFile,
+    generation: Generation,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let owner: Option<i64> =
+        rows::first(tx, "SELECT id FROM clip WHERE sealed_name = ?1", [sealed.name.0])?;
+    if owner.is_some() {
+        return Ok(());
+    }
+    let inode = rows::signed(generation.inode_number);
+    let unsealed = rows::select(tx, "inode_number = ?1 AND state = 'seen'", [inode])?;
+    let unsealed = unsealed.into_iter().find(|clip| clip.generation.same_content(&generation));
+    match unsealed {
+        Some(mut clip) => {
+            clip.apply(Fact::Sealed(sealed))?;
+            rows::save(tx, &clip, Some(Timestamp(0)))
+        }
+        None => {
+            let clip = Clip {
+                id: ClipId(0),
+                source: None,
+                generation,
+                plaintext: Plaintext::Absent,
+                seen_at: sealed.sealed_at,
+                settled_at: Some(sealed.sealed_at),
+                stored_at: None,
+                gone_at: Some(now),
+                sealed: Some(sealed),
+                hold: None,
+                deliveries: vec![],
+            };
+            rows::insert(tx, &clip, Some(Timestamp(0))).map(|_| ())
+        }
+    }
+}
+
+/// A clip as it is first seen.
+pub fn seen(source: Source, generation: Generation, now: Timestamp) -> Clip {
+    Clip {
+        id: ClipId(0),
+        source: Some(source),
+        generation,
+        plaintext: Plaintext::Present,
+        seen_at: now,
+        settled_at: None,
+        stored_at: None,
+        gone_at: None,
+        sealed: None,
+        hold: None,
+        deliveries: vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests;

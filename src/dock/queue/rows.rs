@@ -1,0 +1,248 @@
+//! Between rows of the queue and clips.
+
+use std::os::unix::ffi::OsStrExt;
+
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+
+use super::QueueError;
+use crate::clip::{
+    Clip, ClipId, Delivery, Generation, Receipt, SealedFile, SealedName, Source, Timestamp,
+    UnknownWord, path_from_bytes,
+};
+use crate::hold::{Hold, Until};
+
+const COLUMNS: &str = "id, plaintext, folder, path, device_number, inode_number, size_bytes, \
+    modified_ns, changed_ns, seen_at, settled_at, stored_at, gone_at, sealed_name, \
+    sealed_size_bytes, commitment, sealed_at, reread, in_spool, hold_reason, hold_until, \
+    hold_since, hold_attempts, hold_cause";
+
+/// SQLite has signed integers only; sizes, inodes and devices are kept by their bits.
+pub(super) fn signed(value: u64) -> i64 {
+    value as i64
+}
+
+fn unsigned(value: i64) -> u64 {
+    value as u64
+}
+
+/// The clips that a condition selects, with their deliveries.
+pub(super) fn select(
+    connection: &Connection,
+    condition: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Vec<Clip>, QueueError> {
+    let sql = format!("SELECT {COLUMNS} FROM clip WHERE {condition}");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut clips = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut clip = clip_from(row)?;
+        clip.deliveries = deliveries(connection, clip.id)?;
+        clips.push(clip);
+    }
+    Ok(clips)
+}
+
+/// One clip.
+pub(super) fn load(connection: &Connection, id: ClipId) -> Result<Option<Clip>, QueueError> {
+    Ok(select(connection, "id = ?1", [id.0])?.pop())
+}
+
+fn clip_from(row: &Row<'_>) -> Result<Clip, QueueError> {
+    let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp));
+    let folder: Option<Vec<u8>> = row.get("folder")?;
+    let path: Option<Vec<u8>> = row.get("path")?;
+    let source = folder.zip(path).map(|(folder, path)| Source {
+        folder: path_from_bytes(folder),
+        path: path_from_bytes(path),
+    });
+    let generation = Generation {
+        device_number: unsigned(row.get("device_number")?),
+        inode_number: unsigned(row.get("inode_number")?),
+        size_bytes: unsigned(row.get("size_bytes")?),
+        modified_ns: row.get("modified_ns")?,
+        changed_ns: row.get("changed_ns")?,
+    };
+    let sealed = match row.get::<_, Option<[u8; 32]>>("sealed_name")? {
+        None => None,
+        Some(name) => Some(SealedFile {
+            name: SealedName(name),
+            size_bytes: unsigned(row.get("sealed_size_bytes")?),
+            commitment: row.get("commitment")?,
+            sealed_at: Timestamp(row.get("sealed_at")?),
+            reread: row.get("reread")?,
+            in_spool: row.get("in_spool")?,
+        }),
+    };
+    Ok(Clip {
+        id: ClipId(row.get("id")?),
+        source,
+        generation,
+        plaintext: word(row.get("plaintext")?)?,
+        seen_at: Timestamp(row.get("seen_at")?),
+        settled_at: time("settled_at")?,
+        stored_at: time("stored_at")?,
+        gone_at: time("gone_at")?,
+        sealed,
+        hold: hold_from(row)?,
+        deliveries: vec![],
+    })
+}
+
+fn hold_from(row: &Row<'_>) -> Result<Option<Hold>, QueueError> {
+    let Some(reason) = row.get::<_, Option<String>>("hold_reason")? else { return Ok(None) };
+    let until: Option<i64> = row.get("hold_until")?;
+    Ok(Some(Hold {
+        reason: word(reason)?,
+        until: until.map_or(Until::Operator, |time| Until::Time(Timestamp(time))),
+        since: Timestamp(row.get("hold_since")?),
+        attempts: row.get("hold_attempts")?,
+        cause: row.get("hold_cause")?,
+    }))
+}
+
+fn deliveries(connection: &Connection, id: ClipId) -> Result<Vec<Delivery>, QueueError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT bucket, evidence, stored_at, hold_reason, hold_until, hold_since, hold_attempts,
+         hold_cause FROM delivery WHERE clip = ?1 ORDER BY bucket",
+    )?;
+    let mut rows = statement.query([id.0])?;
+    let mut deliveries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let bucket: String = row.get("bucket")?;
+        let receipt = match row.get::<_, Option<String>>("evidence")? {
+            None => None,
+            Some(evidence) => Some(Receipt {
+                bucket: bucket.clone(),
+                evidence: word(evidence)?,
+                stored_at: Timestamp(row.get("stored_at")?),
+            }),
+        };
+        deliveries.push(Delivery { bucket, receipt, hold: hold_from(row)? });
+    }
+    Ok(deliveries)
+}
+
+/// Inserts a clip; its `id` is ignored, the new one is returned.
+pub(super) fn insert(
+    connection: &Connection,
+    clip: &Clip,
+    due_at: Option<Timestamp>,
+) -> Result<ClipId, QueueError> {
+    let sql = "INSERT INTO clip (state, plaintext, device_number, inode_number, size_bytes,
+        modified_ns, changed_ns, seen_at) VALUES ('seen', 'present', 0, 0, 0, 0, 0, ?1)";
+    connection.prepare_cached(sql)?.execute([clip.seen_at.0])?;
+    let id = ClipId(connection.last_insert_rowid());
+    save(connection, &Clip { id, ..clip.clone() }, due_at)?;
+    Ok(id)
+}
+
+/// Writes all that is known of a clip over what was known before.
+pub(super) fn save(
+    connection: &Connection,
+    clip: &Clip,
+    due_at: Option<Timestamp>,
+) -> Result<(), QueueError> {
+    let sql = "UPDATE clip SET state = :state, plaintext = :plaintext, folder = :folder,
+        path = :path, device_number = :device, inode_number = :inode, size_bytes = :size,
+        modified_ns = :modified, changed_ns = :changed, settled_at = :settled,
+        stored_at = :stored, gone_at = :gone, sealed_name = :name,
+        sealed_size_bytes = :sealed_size, commitment = :commitment, sealed_at = :sealed_at,
+        reread = :reread, in_spool = :in_spool, hold_reason = :reason, hold_until = :until,
+        hold_since = :since, hold_attempts = :attempts, hold_cause = :cause, due_at = :due
+        WHERE id = :id";
+    let sealed = clip.sealed.as_ref();
+    let hold = HoldColumns::new(clip.hold.as_ref());
+    let time = |time: Option<Timestamp>| time.map(|time| time.0);
+    connection.prepare_cached(sql)?.execute(named_params! {
+        ":id": clip.id.0,
+        ":state": clip.state().word(),
+        ":plaintext": clip.plaintext.word(),
+        ":folder": clip.source.as_ref().map(|s| s.folder.as_os_str().as_bytes()),
+        ":path": clip.source.as_ref().map(|s| s.path.as_os_str().as_bytes()),
+        ":device": signed(clip.generation.device_number),
+        ":inode": signed(clip.generation.inode_number),
+        ":size": signed(clip.generation.size_bytes),
+        ":modified": clip.generation.modified_ns,
+        ":changed": clip.generation.changed_ns,
+        ":settled": time(clip.settled_at),
+        ":stored": time(clip.stored_at),
+        ":gone": time(clip.gone_at),
+        ":name": sealed.map(|s| s.name.0),
+        ":sealed_size": sealed.map(|s| signed(s.size_bytes)),
+        ":commitment": sealed.map(|s| s.commitment),
+        ":sealed_at": sealed.map(|s| s.sealed_at.0),
+        ":reread": sealed.map(|s| s.reread),
+        ":in_spool": sealed.map(|s| s.in_spool),
+        ":reason": hold.reason,
+        ":until": hold.until,
+        ":since": hold.since,
+        ":attempts": hold.attempts,
+        ":cause": hold.cause,
+        ":due": time(due_at),
+    })?;
+    save_deliveries(connection, clip)
+}
+
+fn save_deliveries(connection: &Connection, clip: &Clip) -> Result<(), QueueError> {
+    if clip.deliveries.is_empty() {
+        connection.prepare_cached("DELETE FROM delivery WHERE clip = ?1")?.execute([clip.id.0])?;
+        return Ok(());
+    }
+    let sql = "INSERT OR REPLACE INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let mut statement = connection.prepare_cached(sql)?;
+    for Delivery { bucket, receipt, hold } in &clip.deliveries {
+        let hold = HoldColumns::new(hold.as_ref());
+        statement.execute(params![
+            clip.id.0,
+            bucket,
+            receipt.as_ref().map(|receipt| receipt.evidence.word()),
+            receipt.as_ref().map(|receipt| receipt.stored_at.0),
+            hold.reason,
+            hold.until,
+            hold.since,
+            hold.attempts,
+            hold.cause,
+        ])?;
+    }
+    Ok(())
+}
+
+/// The five columns of a hold, all NULL without one.
+struct HoldColumns<'a> {
+    reason: Option<&'static str>,
+    until: Option<i64>,
+    since: Option<i64>,
+    attempts: Option<u32>,
+    cause: Option<&'a str>,
+}
+
+impl HoldColumns<'_> {
+    fn new(hold: Option<&Hold>) -> HoldColumns<'_> {
+        let until = match hold.map(|hold| hold.until) {
+            Some(Until::Time(time)) => Some(time.0),
+            Some(Until::Operator) | None => None,
+        };
+        HoldColumns {
+            reason: hold.map(|hold| hold.reason.code()),
+            until,
+            since: hold.map(|hold| hold.since.0),
+            attempts: hold.map(|hold| hold.attempts),
+            cause: hold.map(|hold| hold.cause.as_str()),
+        }
+    }
+}
+
+/// One value, where a query may find none.
+pub(super) fn first<T: rusqlite::types::FromSql>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Option<T>, QueueError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row(parameters, |row| row.get(0)).optional()?)
+}
+
+pub(super) fn word<T: std::str::FromStr<Err = UnknownWord>>(text: String) -> Result<T, QueueError> {
+    text.parse().map_err(|error: UnknownWord| QueueError::Corrupt(error.to_string()))
+}

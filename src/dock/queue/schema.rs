@@ -1,0 +1,161 @@
+//! The queue's tables, and the checks before a database is touched.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::QueueError;
+
+/// `dks1`: marks the file as a queue of dockseal (SQLite file format §1.3).
+const APPLICATION_ID: i64 = 0x646b_7331;
+/// The newest schema that this version reads and writes.
+const USER_VERSION: i64 = 1;
+
+/// `clip.due_at` says when the agent should look again: NULL is never. It is only a hint; all rows
+/// that are not done are looked at after a start. Paths are bytes, and leave with the plaintext.
+const TABLES: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE clip (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  state TEXT NOT NULL CHECK (state IN ('seen', 'sealed', 'stored', 'erased')),
+  plaintext TEXT NOT NULL CHECK (plaintext IN ('present', 'erased', 'absent', 'changed')),
+  folder BLOB,
+  path BLOB,
+  device_number INTEGER NOT NULL,
+  inode_number INTEGER NOT NULL,
+  size_bytes INTEGER NOT NULL,
+  modified_ns INTEGER NOT NULL,
+  changed_ns INTEGER NOT NULL,
+  seen_at INTEGER NOT NULL,
+  settled_at INTEGER,
+  stored_at INTEGER,
+  gone_at INTEGER,
+  sealed_name BLOB UNIQUE,
+  sealed_size_bytes INTEGER,
+  commitment BLOB,
+  sealed_at INTEGER,
+  reread INTEGER,
+  in_spool INTEGER,
+  hold_reason TEXT,
+  hold_until INTEGER,
+  hold_since INTEGER,
+  hold_attempts INTEGER,
+  hold_cause TEXT,
+  due_at INTEGER,
+  CHECK ((folder IS NULL) = (path IS NULL)),
+  CHECK ((state = 'seen') = (sealed_name IS NULL)),
+  CHECK ((hold_reason IS NULL) = (hold_since IS NULL))
+) STRICT;
+CREATE UNIQUE INDEX clip_place ON clip (folder, path) WHERE path IS NOT NULL;
+CREATE INDEX clip_due ON clip (state, due_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX clip_state ON clip (state, size_bytes);
+CREATE INDEX clip_unsafe ON clip (seen_at) WHERE stored_at IS NULL;
+CREATE INDEX clip_held ON clip (hold_reason, hold_since, hold_until) WHERE hold_reason IS NOT NULL;
+CREATE INDEX clip_inode ON clip (inode_number) WHERE state = 'seen' OR path IS NULL;
+CREATE TABLE delivery (
+  clip INTEGER NOT NULL REFERENCES clip (id) ON DELETE CASCADE,
+  bucket TEXT NOT NULL,
+  evidence TEXT,
+  stored_at INTEGER,
+  hold_reason TEXT,
+  hold_until INTEGER,
+  hold_since INTEGER,
+  hold_attempts INTEGER,
+  hold_cause TEXT,
+  PRIMARY KEY (clip, bucket),
+  CHECK ((evidence IS NULL) = (stored_at IS NULL)),
+  CHECK ((hold_reason IS NULL) = (hold_since IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_held ON delivery (bucket, hold_reason, hold_since, hold_until)
+  WHERE hold_reason IS NOT NULL;
+CREATE TABLE folder (
+  path BLOB PRIMARY KEY,
+  looked_at INTEGER NOT NULL,
+  mode TEXT NOT NULL,
+  files INTEGER NOT NULL,
+  ignored INTEGER NOT NULL,
+  problem TEXT,
+  problem_since INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE TABLE bucket (
+  name TEXT PRIMARY KEY,
+  receipt_at INTEGER,
+  problem TEXT,
+  problem_since INTEGER
+) STRICT, WITHOUT ROWID;
+";
+
+/// Creates the database; an existing one is opened as it is.
+pub(super) fn create(path: &Path) -> Result<Connection, QueueError> {
+    if path.exists() {
+        return open(path);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    // A page size of its own transaction log, and room taken back in steps: only settable now.
+    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;")?;
+    prepare(&connection)?;
+    let instance = random_hex();
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {TABLES}
+         INSERT INTO meta VALUES ('instance', '{instance}');
+         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION}; COMMIT;"
+    ))?;
+    Ok(connection)
+}
+
+/// Opens the database for the one writer. It is looked at read-only first, so that a file of a
+/// newer version, or of another program, is refused without a byte written.
+pub(super) fn open(path: &Path) -> Result<Connection, QueueError> {
+    drop(open_to_read(path)?);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    prepare(&connection)?;
+    let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if check != "ok" {
+        return Err(QueueError::Corrupt(check));
+    }
+    Ok(connection)
+}
+
+/// Opens the database for reading, also while no daemon runs.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, QueueError> {
+    if !path.exists() {
+        return Err(QueueError::Missing);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    if number("PRAGMA application_id")? != APPLICATION_ID {
+        return Err(QueueError::Foreign);
+    }
+    let version = number("PRAGMA user_version")?;
+    if version != USER_VERSION {
+        return Err(QueueError::Version { found: version, known: USER_VERSION });
+    }
+    Ok(connection)
+}
+
+/// Sets what durability rests on, and reads it back: a pragma that did not take says nothing.
+fn prepare(connection: &Connection) -> Result<(), QueueError> {
+    connection.busy_timeout(std::time::Duration::from_secs(30))?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+         PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 33554432;
+         PRAGMA trusted_schema = OFF;",
+    )?;
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
+    const FULL: i64 = 2;
+    if mode != "wal" || synchronous != FULL {
+        return Err(QueueError::NotDurable { mode, synchronous });
+    }
+    Ok(())
+}
+
+fn random_hex() -> String {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes).expect("the kernel has randomness");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,137 @@
+//! Tests of the queue against a real database file.
+
+use super::*;
+use crate::clip::{Evidence, Receipt, SealedName, State};
+use crate::hold::{Hold, Reason, Until};
+
+fn generation(inode_number: u64) -> Generation {
+    Generation { device_number: 1, inode_number, size_bytes: 3, modified_ns: -4, changed_ns: 5 }
+}
+
+fn source(path: &str) -> Source {
+    Source { folder: PathBuf::from("/srv/dock"), path: PathBuf::from(path) }
+}
+
+fn sealed(byte: u8) -> SealedFile {
+    SealedFile {
+        name: SealedName([byte; 32]),
+        size_bytes: 200,
+        commitment: [7; 32],
+        sealed_at: Timestamp(9),
+        reread: true,
+        in_spool: true,
+    }
+}
+
+fn queue() -> (tempfile::TempDir, Queue, Reader) {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let queue = Queue::create(&dir.path().join("queue.db")).expect("created");
+    let reader = queue.reader().expect("opened");
+    (dir, queue, reader)
+}
+
+#[test]
+fn every_fact_is_read_back_as_it_was_recorded() {
+    let (_dir, queue, reader) = queue();
+    queue.found_blocking(vec![seen(source("a"), generation(u64::MAX), Timestamp(1))]).expect("ok");
+    let mut expected = reader.at(&source("a")).expect("read").expect("there");
+    let hold = Hold {
+        reason: Reason::BucketFailed,
+        until: Until::Time(Timestamp(77)),
+        since: Timestamp(70),
+        attempts: 3,
+        cause: "no route".into(),
+    };
+    let operator = Hold { until: Until::Operator, reason: Reason::EraseBlocked, ..hold.clone() };
+    let receipt =
+        Receipt { bucket: "b".into(), evidence: Evidence::ReadBack, stored_at: Timestamp(80) };
+    let facts = vec![
+        Fact::Moved(source("b")),
+        Fact::Rewritten(generation(8)),
+        Fact::Settled(Timestamp(5)),
+        Fact::Sealed(sealed(3)),
+        Fact::DeliveryHeld { bucket: "a".into(), hold },
+        Fact::Acknowledged(receipt),
+        Fact::Held(operator),
+        Fact::Stored(Timestamp(81)),
+    ];
+    for fact in facts {
+        expected.apply(fact.clone()).expect("no contradiction");
+        queue.record_blocking(expected.id, vec![fact]).expect("recorded");
+        assert_eq!(reader.clip(expected.id).expect("read").as_ref(), Some(&expected));
+    }
+    assert_eq!(reader.list(&Filter::default()).expect("read"), [expected.clone()]);
+    assert_eq!(reader.named("0303", 2).expect("read"), [expected.clone()]);
+    assert_eq!(reader.named("04", 2).expect("read"), []);
+    assert_eq!(reader.held().expect("read").len(), 2);
+    let gone = Fact::Gone { plaintext: Plaintext::Erased, at: Timestamp(90) };
+    queue.record_blocking(expected.id, vec![gone, Fact::Unspooled]).expect("recorded");
+    assert_eq!(reader.at(&source("b")).expect("read"), None);
+    assert_eq!(reader.states().expect("read")[0].state, State::Erased);
+}
+
+#[test]
+fn a_database_of_another_program_or_version_is_refused_unwritten() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("queue.db");
+    assert!(matches!(Queue::open(&path), Err(QueueError::Missing)));
+    rusqlite::Connection::open(&path).expect("made").execute_batch("CREATE TABLE x (y)").expect("ok");
+    assert!(matches!(Queue::open(&path), Err(QueueError::Foreign)));
+    std::fs::remove_file(&path).expect("removed");
+    drop(schema::create(&path).expect("created"));
+    let raw = rusqlite::Connection::open(&path).expect("opened");
+    raw.execute_batch("PRAGMA user_version = 9; PRAGMA wal_checkpoint(TRUNCATE)").expect("set");
+    drop(raw);
+    let before = std::fs::read(&path).expect("read");
+    let newer = Queue::create(&path);
+    assert!(matches!(newer, Err(QueueError::Version { found: 9, known: 1 })));
+    assert_eq!(std::fs::read(&path).expect("read"), before);
+}
+
+#[test]
+fn one_refused_request_does_not_undo_its_neighbours() {
+    let (_dir, queue, reader) = queue();
+    queue.found_blocking(vec![seen(source("a"), generation(1), Timestamp(1))]).expect("ok");
+    let twice = seen(source("a"), generation(2), Timestamp(1));
+    assert!(queue.found_blocking(vec![twice]).is_err());
+    queue.found_blocking(vec![seen(source("b"), generation(3), Timestamp(1))]).expect("ok");
+    assert_eq!(reader.list(&Filter::default()).expect("read").len(), 2);
+    assert!(queue.record_blocking(ClipId(99), vec![Fact::Unspooled]).is_err());
+}
+
+#[test]
+fn a_sealed_file_without_an_owner_finds_its_clip_again() {
+    let (_dir, queue, reader) = queue();
+    queue.found_blocking(vec![seen(source("a"), generation(1), Timestamp(1))]).expect("ok");
+    for _ in 0..2 {
+        queue.adopt_blocking(sealed(1), generation(1), Timestamp(2)).expect("adopted");
+    }
+    let clip = reader.at(&source("a")).expect("read").expect("there");
+    assert_eq!((clip.state(), clip.plaintext), (State::Sealed, Plaintext::Present));
+    // As after a lost queue: first the sealed file, then the scan finds the plaintext.
+    queue.adopt_blocking(sealed(2), generation(2), Timestamp(2)).expect("adopted");
+    let found = seen(source("b"), generation(2), Timestamp(3));
+    queue.found_blocking(vec![found]).expect("found");
+    let clip = reader.at(&source("b")).expect("read").expect("there");
+    assert_eq!((clip.state(), clip.plaintext), (State::Sealed, Plaintext::Present));
+    assert_eq!(reader.list(&Filter::default()).expect("read").len(), 2);
+}
+
+#[test]
+fn due_clips_come_by_state_and_time() {
+    let (_dir, queue, reader) = queue();
+    let settled = |path: &str, inode| Clip {
+        settled_at: Some(Timestamp(1)),
+        ..seen(source(path), generation(inode), Timestamp(1))
+    };
+    queue.found_blocking(vec![settled("a", 1), settled("b", 2)]).expect("ok");
+    let due = reader.due(State::Seen, Timestamp(5), 10).expect("read");
+    assert_eq!(due.iter().map(|clip| clip.id.0).collect::<Vec<_>>(), [1, 2]);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+    let later = vec![(ClipId(1), Some(Timestamp(9))), (ClipId(2), None)];
+    runtime.block_on(queue.postpone(later)).expect("postponed");
+    assert_eq!(reader.due(State::Seen, Timestamp(8), 10).expect("read"), []);
+    assert_eq!(reader.due(State::Seen, Timestamp(9), 10).expect("read").len(), 1);
+    queue.look_at_all_blocking(Timestamp(3)).expect("ok");
+    assert_eq!(reader.due_count(Timestamp(3)).expect("read"), 2);
+}
