@@ -1,1 +1,5 @@
-fn main(){}
+//! The dock's program.
+
+fn main() -> std::process::ExitCode {
+    dockseal::cli::dock::run()
+}

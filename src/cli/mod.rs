@@ -1,5 +1,8 @@
 //! The front desk: exit codes, errors with hints, and the only place that prints.
 
+#[cfg(feature = "dock")]
+pub mod dock;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -326,8 +326,9 @@ impl Check<'_> {
             self.wrong(path, "overlaps state_dir: sealed clips would be sealed again");
         }
         for bucket in buckets {
-            let folder = bucket.url.strip_prefix("file://");
-            if folder.is_some_and(|folder| overlap(Path::new(folder), path_text)) {
+            let folder = url::Url::parse(&bucket.url).ok().filter(|url| url.scheme() == "file");
+            let folder = folder.and_then(|url| url.to_file_path().ok());
+            if folder.is_some_and(|folder| overlap(&folder, path_text)) {
                 let message = format!("overlaps the folder of bucket `{}`", bucket.name);
                 self.wrong(path, message);
             }

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod lifecycle;
 
+pub mod watch;
 
 pub mod seal;
 pub mod spool;
@@ -14,4 +15,4 @@ pub mod push;
 
 pub mod erase;
 
-
+pub mod agent;

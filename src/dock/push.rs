@@ -1,9 +1,39 @@
 //! Pushing one sealed file to one bucket.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::sync::{Mutex, PoisonError};
 
+use super::config::BucketConfig;
 use crate::clip::{Evidence, Receipt, SealedName, Timestamp};
 use crate::edge::bucket::{Bucket, BucketError};
+use crate::edge::credentials;
+
+/// The opened buckets. Secrets are read again before each push, so new ones need no restart; the
+/// connections are kept as long as nothing changed.
+#[derive(Default)]
+pub struct Buckets(Mutex<HashMap<String, (BTreeMap<String, String>, Bucket)>>);
+
+impl Buckets {
+    /// The bucket of this config, with the secrets of now.
+    pub fn open(&self, config: &BucketConfig) -> Result<Bucket, BucketError> {
+        let file = config.credentials_file.as_deref();
+        let options = credentials::with_secrets(&config.name, &config.options, file)
+            .map_err(BucketError::Credentials)?;
+        // Secrets for other buckets may be in the environment; a folder takes no options.
+        let is_folder = config.url.starts_with("file:");
+        let options = if is_folder { config.options.clone() } else { options };
+        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, bucket)) = opened.get(&config.name)
+            && *known == options
+        {
+            return Ok(bucket.clone());
+        }
+        let bucket = Bucket::open(&config.url, &options)?;
+        opened.insert(config.name.clone(), (options, bucket.clone()));
+        Ok(bucket)
+    }
+}
 
 /// The object of a sealed clip beneath the bucket's prefix (DESIGN §7).
 pub fn key(dock: &str, name: SealedName) -> String {

@@ -48,7 +48,20 @@ impl Spool {
         for entry in std::fs::read_dir(spool.folder.join(UNFINISHED))? {
             std::fs::remove_file(entry?.path())?;
         }
+        spool.remove_lone_sidecars()?;
         Ok(spool)
+    }
+
+    /// A sidecar is published before its sealed file; a crash in between leaves it alone.
+    fn remove_lone_sidecars(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let is_sidecar = path.extension().is_some_and(|extension| extension == "json");
+            if is_sidecar && !path.with_extension("age").exists() {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     /// A new unfinished file for about `size_bytes`; refused where they would fill the disk.
@@ -326,9 +339,12 @@ mod tests {
         let path = draft.path.clone();
         drop(draft);
         assert!(!path.exists());
-        std::fs::write(&path, b"left by a crash").expect("written");
+        let sidecar = spool.sidecar_path(SealedName([1; 32]));
+        for left in [&path, &sidecar] {
+            std::fs::write(left, b"left by a crash").expect("written");
+        }
         Spool::open(dir.path()).expect("opened");
-        assert!(!path.exists());
+        assert!(!path.exists() && !sidecar.exists());
     }
 
     #[test]

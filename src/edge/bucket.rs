@@ -102,21 +102,41 @@ impl Bucket {
     ) -> Result<Evidence, BucketError> {
         let size = file.metadata().map_err(BucketError::Spool)?.len();
         let key = self.key(key);
-        let put = match &self.store {
-            Store::Folder { root, .. } => put_folder(root, &key, file, name, sent).await,
-            Store::S3(store) if size <= PART_SIZE => {
-                put_small(store, &key, file, name, sent).await
-            }
-            Store::S3(store) => put_parts(store, &key, file, size, name, sent).await,
+        let again = file.try_clone().map_err(BucketError::Spool)?;
+        let evidence = match self.put_once(&key, file, name, PutMode::Create, sent).await {
+            Ok(Evidence::Acknowledged) => return self.read_back(&key, size, name).await,
+            Err(BucketError::AlreadyThere) => self.read_back(&key, size, name).await?,
+            put => return put,
         };
-        match put {
-            Ok(Evidence::DigestChecked) => Ok(Evidence::DigestChecked),
-            Ok(Evidence::ReadBack) => Ok(Evidence::ReadBack),
-            // Weak evidence, or an earlier attempt whose answer was lost: look what lies there.
-            Ok(Evidence::Acknowledged) | Err(BucketError::AlreadyThere) => {
-                self.read_back(&key, size, name).await
+        if evidence != Evidence::Acknowledged {
+            return Ok(evidence);
+        }
+        // The answer to an earlier attempt was lost, and we may not look at what it left. Only
+        // sending the same bytes once more gives evidence; where that is refused, the weak one
+        // stands and the clip is not erased.
+        let rewind = |mut file: File| std::io::Seek::rewind(&mut file).map(|()| file);
+        let again = rewind(again).map_err(BucketError::Spool)?;
+        match self.put_once(&key, again, name, PutMode::Overwrite, sent).await {
+            Err(BucketError::Refused(_)) => Ok(Evidence::Acknowledged),
+            put => put,
+        }
+    }
+
+    async fn put_once(
+        &self,
+        key: &Key,
+        file: File,
+        name: SealedName,
+        mode: PutMode,
+        sent: &(dyn Fn(u64) + Sync),
+    ) -> Result<Evidence, BucketError> {
+        let size = file.metadata().map_err(BucketError::Spool)?.len();
+        match &self.store {
+            Store::Folder { root, .. } => put_folder(root, key, file, name, sent).await,
+            Store::S3(store) if size <= PART_SIZE => {
+                put_small(store, key, file, name, mode, sent).await
             }
-            Err(error) => Err(error),
+            Store::S3(store) => put_parts(store, key, file, size, name, sent).await,
         }
     }
 
@@ -145,6 +165,25 @@ impl Bucket {
             Ok(Evidence::ReadBack)
         } else {
             Err(BucketError::OtherContent)
+        }
+    }
+
+    /// Whether objects may be put: begins an upload and gives it up, so that nothing stays.
+    pub async fn probe(&self, key: &str) -> Result<(), BucketError> {
+        match &self.store {
+            Store::Folder { root, .. } => {
+                let probe = root.join(".dockseal-probe");
+                let tried = blocking(move || {
+                    fs::create_private(&probe).map(drop)?;
+                    std::fs::remove_file(&probe)
+                });
+                tried.await.map_err(BucketError::Folder)
+            }
+            Store::S3(store) => {
+                let key = self.key(key);
+                let id = store.create_multipart(&key).await.map_err(BucketError::from_store)?;
+                store.abort_multipart(&key, &id).await.map_err(BucketError::from_store)
+            }
         }
     }
 
@@ -352,6 +391,7 @@ async fn put_small(
     key: &Key,
     mut file: File,
     name: SealedName,
+    mode: PutMode,
     sent: &(dyn Fn(u64) + Sync),
 ) -> Result<Evidence, BucketError> {
     let block = blocking(move || read_block(&mut file, PART_SIZE + 1)).await;
@@ -361,7 +401,7 @@ async fn put_small(
     }
     let md5 = md5_hex(&block);
     let size = block.len() as u64;
-    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    let options = PutOptions { mode, ..PutOptions::default() };
     let put = store.put_opts(key, PutPayload::from(block), options).await;
     let result = put.map_err(BucketError::from_store)?;
     sent(size);
@@ -468,6 +508,9 @@ pub enum BucketError {
     /// An object of this name is there already.
     #[error("the bucket has an object of this name already")]
     AlreadyThere,
+    /// The secrets could not be read.
+    #[error("cannot read the bucket's credentials")]
+    Credentials(#[source] std::io::Error),
     /// The bucket, or the way to it, failed.
     #[error("the bucket failed: {0}")]
     Failed(String),
@@ -549,6 +592,7 @@ impl Fault for BucketError {
         match self {
             BucketError::OtherContent | BucketError::SpoolDamaged => Disposition::Park,
             BucketError::AlreadyThere
+            | BucketError::Credentials(_)
             | BucketError::Failed(_)
             | BucketError::Folder(_)
             | BucketError::Missing
@@ -568,7 +612,8 @@ impl Fault for BucketError {
             | BucketError::Failed(_)
             | BucketError::Folder(_)
             | BucketError::NoFolder { .. } => Reason::BucketFailed,
-            BucketError::Missing
+            BucketError::Credentials(_)
+            | BucketError::Missing
             | BucketError::NoCredentials
             | BucketError::Option { .. }
             | BucketError::OtherContent

@@ -95,6 +95,16 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
 }
 
+/// File systems that do not notify of what others write: NFS, SMB2, CIFS, FUSE, 9p, SMB
+/// (statfs(2), `f_type`).
+const SILENT_FILE_SYSTEMS: [i64; 6] =
+    [0x6969, 0xfe53_4d42, 0xff53_4d42, 0x6573_5546, 0x0102_1997, 0x517b];
+
+/// Whether the file system of `path` can be relied on for hints.
+pub fn sends_notifications(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|facts| !SILENT_FILE_SYSTEMS.contains(&facts.f_type))
+}
+
 /// Renames only where the new name is free.
 fn rename_new(from: impl AsFd, old: &Path, to: impl AsFd, new: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(&from, old, &to, new, RenameFlags::NOREPLACE) {

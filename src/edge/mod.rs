@@ -4,3 +4,5 @@ pub mod bucket;
 pub mod clock;
 pub mod credentials;
 pub mod fs;
+#[cfg(feature = "dock")]
+pub mod systemd;

@@ -4,7 +4,7 @@ mod read;
 mod rows;
 mod schema;
 
-pub use read::{BucketLine, Filter, FolderLine, HeldLine, Reader, StateLine};
+pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -137,12 +137,14 @@ impl Queue {
         self.do_blocking(move |tx| forget(tx, id))
     }
 
-    /// Says when to look at clips again; `None` is never.
-    pub async fn postpone(&self, due: Vec<(ClipId, Option<Timestamp>)>) -> Result<(), QueueError> {
+    /// Says when to look at clips again; `None` is never. A clip of which something became true
+    /// since it was read is left as it is, and so looked at at once.
+    pub async fn postpone(&self, due: Vec<(Due, Option<Timestamp>)>) -> Result<(), QueueError> {
         let answer = self.send(Box::new(move |tx| {
-            let mut statement = tx.prepare_cached("UPDATE clip SET due_at = ?2 WHERE id = ?1")?;
-            for (id, time) in due {
-                statement.execute(params![id.0, time.map(|time| time.0)])?;
+            let sql = "UPDATE clip SET due_at = ?3 WHERE id = ?1 AND version = ?2";
+            let mut statement = tx.prepare_cached(sql)?;
+            for (due, time) in due {
+                statement.execute(params![due.clip.id.0, due.version, time.map(|time| time.0)])?;
             }
             Ok(())
         }))?;

@@ -12,6 +12,14 @@ use crate::hold::Reason;
 /// A reading connection.
 pub struct Reader(Connection);
 
+/// A clip to look at, and which version of its row was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The clip.
+    pub clip: Clip,
+    pub(super) version: i64,
+}
+
 /// Which clips to list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -126,9 +134,20 @@ impl Reader {
         state: State,
         now: Timestamp,
         count_max: u64,
-    ) -> Result<Vec<Clip>, QueueError> {
+    ) -> Result<Vec<Due>, QueueError> {
+        // One snapshot for the clip and its version.
+        let tx = self.0.unchecked_transaction()?;
         let condition = "state = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3";
-        rows::select(&self.0, condition, params![state.word(), now.0, rows::signed(count_max)])
+        let clips = rows::select(&tx, condition, params![
+            state.word(),
+            now.0,
+            rows::signed(count_max)
+        ])?;
+        let due = clips.into_iter().map(|clip| {
+            let version = rows::version(&tx, clip.id)?;
+            Ok(Due { clip, version })
+        });
+        due.collect()
     }
 
     /// Clips whose plaintext lies in a folder, in the order of their numbers, from behind `after`.

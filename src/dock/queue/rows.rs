@@ -43,6 +43,12 @@ pub(super) fn select(
     Ok(clips)
 }
 
+/// The number of changes that a row has seen.
+pub(super) fn version(connection: &Connection, id: ClipId) -> Result<i64, QueueError> {
+    let version = first(connection, "SELECT version FROM clip WHERE id = ?1", [id.0])?;
+    version.ok_or(QueueError::NoClip)
+}
+
 /// One clip.
 pub(super) fn load(connection: &Connection, id: ClipId) -> Result<Option<Clip>, QueueError> {
     Ok(select(connection, "id = ?1", [id.0])?.pop())
@@ -149,8 +155,8 @@ pub(super) fn save(
         stored_at = :stored, gone_at = :gone, sealed_name = :name,
         sealed_size_bytes = :sealed_size, commitment = :commitment, sealed_at = :sealed_at,
         reread = :reread, in_spool = :in_spool, hold_reason = :reason, hold_until = :until,
-        hold_since = :since, hold_attempts = :attempts, hold_cause = :cause, due_at = :due
-        WHERE id = :id";
+        hold_since = :since, hold_attempts = :attempts, hold_cause = :cause, due_at = :due,
+        version = version + 1 WHERE id = :id";
     let sealed = clip.sealed.as_ref();
     let hold = HoldColumns::new(clip.hold.as_ref());
     let time = |time: Option<Timestamp>| time.map(|time| time.0);

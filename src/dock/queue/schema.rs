@@ -12,7 +12,7 @@ const APPLICATION_ID: i64 = 0x646b_7331;
 const USER_VERSION: i64 = 1;
 
 /// `clip.due_at` says when the agent should look again: NULL is never. It is only a hint; all rows
-/// that are not done are looked at after a start. Paths are bytes, and leave with the plaintext.
+/// that are not done are looked at after a start. `clip.version` counts the changes of a row. Paths are bytes, and leave with the plaintext.
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE clip (
@@ -42,6 +42,7 @@ CREATE TABLE clip (
   hold_attempts INTEGER,
   hold_cause TEXT,
   due_at INTEGER,
+  version INTEGER NOT NULL DEFAULT 0,
   CHECK ((folder IS NULL) = (path IS NULL)),
   CHECK ((state = 'seen') = (sealed_name IS NULL)),
   CHECK ((hold_reason IS NULL) = (hold_since IS NULL))

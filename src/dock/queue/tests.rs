@@ -126,12 +126,19 @@ fn due_clips_come_by_state_and_time() {
     };
     queue.found_blocking(vec![settled("a", 1), settled("b", 2)]).expect("ok");
     let due = reader.due(State::Seen, Timestamp(5), 10).expect("read");
-    assert_eq!(due.iter().map(|clip| clip.id.0).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(due.iter().map(|due| due.clip.id.0).collect::<Vec<_>>(), [1, 2]);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-    let later = vec![(ClipId(1), Some(Timestamp(9))), (ClipId(2), None)];
+    let later = vec![(due[0].clone(), Some(Timestamp(9))), (due[1].clone(), None)];
     runtime.block_on(queue.postpone(later)).expect("postponed");
     assert_eq!(reader.due(State::Seen, Timestamp(8), 10).expect("read"), []);
     assert_eq!(reader.due(State::Seen, Timestamp(9), 10).expect("read").len(), 1);
     queue.look_at_all_blocking(Timestamp(3)).expect("ok");
     assert_eq!(reader.due_count(Timestamp(3)).expect("read"), 2);
+    // What became true after a clip was read is not overlooked.
+    let read = reader.due(State::Seen, Timestamp(3), 10).expect("read");
+    queue.record_blocking(ClipId(2), vec![Fact::Settled(Timestamp(3))]).expect("recorded");
+    let done = read.into_iter().map(|due| (due, None)).collect();
+    runtime.block_on(queue.postpone(done)).expect("postponed");
+    let due = reader.due(State::Seen, Timestamp(3), 10).expect("read");
+    assert_eq!(due.iter().map(|due| due.clip.id.0).collect::<Vec<_>>(), [2]);
 }

@@ -1,0 +1,167 @@
+//! `dockseal check`: everything that would make a bad night, tested now.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::json::SCHEMA_VERSION;
+use super::load;
+use crate::cli::{Complaint, Exit, bytes_for_people, print_json};
+use crate::clip::printable;
+use crate::dock::agent;
+use crate::dock::config::{BucketConfig, Config, EraseWhen, Watch};
+use crate::dock::push::Buckets;
+use crate::dock::queue::Reader;
+use crate::edge::fs;
+use crate::error::chain;
+
+/// Less free space than this is worth a word.
+const SPOOL_FREE_BYTES_LOW: u64 = 10 << 30;
+
+#[derive(Serialize)]
+struct CheckJson {
+    schema_version: u32,
+    checks: Vec<Finding>,
+}
+
+/// One line of the preflight.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// `ok`, `warn` or `fail`.
+    result: &'static str,
+    what: String,
+    finding: String,
+    fix: Option<String>,
+}
+
+fn ok(what: impl Into<String>, finding: impl Into<String>) -> Finding {
+    Finding { result: "ok", what: what.into(), finding: finding.into(), fix: None }
+}
+
+fn warn(what: impl Into<String>, finding: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding { result: "warn", fix: Some(fix.into()), ..ok(what, finding) }
+}
+
+fn fail(what: impl Into<String>, finding: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding { result: "fail", fix: Some(fix.into()), ..ok(what, finding) }
+}
+
+pub(super) fn check(path: &Path, json: bool) -> Result<Exit, Complaint> {
+    let config = load(path)?;
+    let mut checks = vec![ok("config", format!("{} is well formed", printable(path)))];
+    checks.extend(recipients(&config));
+    checks.extend(state(&config));
+    checks.extend(config.watches.iter().map(folder));
+    checks.extend(buckets(&config)?);
+    let mut out = io::stdout().lock();
+    let failed = checks.iter().filter(|check| check.result == "fail").count();
+    if json {
+        print_json(&mut out, &CheckJson { schema_version: SCHEMA_VERSION, checks })?;
+    } else {
+        for check in &checks {
+            writeln!(out, "{:4}  {}: {}", check.result, check.what, check.finding)?;
+            if let Some(fix) = &check.fix {
+                writeln!(out, "      do: {fix}")?;
+            }
+        }
+    }
+    Ok(if failed == 0 { Exit::Ok } else { Exit::Partial })
+}
+
+fn recipients(config: &Config) -> Vec<Finding> {
+    let what = "recipients";
+    if config.has_example_recipient() {
+        let fix = "the authority makes its own: dockseal-authority keygen";
+        return vec![fail(what, "a key of keys-example/, whose private half is published", fix)];
+    }
+    let show = |recipient: &crate::envelope::recipient::Recipient| {
+        let kind = if recipient.is_post_quantum() { "post-quantum" } else { "classic" };
+        // The end tells keys apart; the beginning is the same for all.
+        let text = recipient.to_string();
+        let end = text.get(text.len().saturating_sub(12)..).unwrap_or(&text);
+        ok(what, format!("{kind}, ends in …{end}: compare it with the authority's"))
+    };
+    config.recipients.iter().map(show).collect()
+}
+
+fn state(config: &Config) -> Vec<Finding> {
+    let dir = printable(&config.state_dir);
+    let mut findings = Vec::new();
+    match Reader::open(&config.state_dir.join(agent::files::QUEUE)) {
+        Ok(_) => findings.push(ok("queue", format!("in {dir}"))),
+        Err(error) => findings.push(fail("queue", chain(&error), "dockseal init")),
+    }
+    match fs::free_bytes(&config.state_dir) {
+        Err(error) => findings.push(fail("state_dir", chain(&error), format!("look at {dir}"))),
+        Ok(free) if free < SPOOL_FREE_BYTES_LOW => {
+            let text = format!("only {} are free", bytes_for_people(free));
+            findings.push(warn("spool", text, "sealed clips wait here while a bucket is down"));
+        }
+        Ok(free) => findings.push(ok("spool", format!("{} are free", bytes_for_people(free)))),
+    }
+    match agent::running(&config.state_dir) {
+        Ok(Some(pid)) => findings.push(ok("daemon", format!("runs (process {pid})"))),
+        Ok(None) | Err(_) => {
+            findings.push(warn("daemon", "does not run", "systemctl start dockseal"));
+        }
+    }
+    findings
+}
+
+fn folder(watch: &Watch) -> Finding {
+    use rustix::fs::{Access, access};
+    let what = format!("folder {}", printable(&watch.path));
+    let folder = match fs::Folder::open(&watch.path) {
+        Ok(folder) => folder,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return warn(what, "does not exist yet", "it is waited for; is the dock mounted?");
+        }
+        Err(error) => return fail(what, chain(&error), "give user dockseal the right to read it"),
+    };
+    if let Err(error) = folder.entries(Path::new("")) {
+        return fail(what, chain(&error), "give user dockseal the right to list it");
+    }
+    let may_move = access(&watch.path, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    if watch.erase != EraseWhen::Never && !may_move {
+        let fix = "give user dockseal the right to write in it, or set erase = \"never\"";
+        return fail(what, "clips cannot be removed from it", fix);
+    }
+    if !fs::sends_notifications(&watch.path) {
+        return ok(what, "readable; its file system does not notify, so it is polled");
+    }
+    ok(what, "readable")
+}
+
+fn buckets(config: &Config) -> Result<Vec<Finding>, Complaint> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Complaint::new(Exit::Failed, "cannot start the network", &error))?;
+    let opened = Buckets::default();
+    let probe = |bucket| runtime.block_on(probe(config, &opened, bucket));
+    let mut findings: Vec<_> = config.buckets.iter().map(probe).collect();
+    if config.buckets.is_empty() {
+        let fix = "add a [[bucket]]; until then sealed clips stay in the spool";
+        findings.push(warn("bucket", "none is configured", fix));
+    }
+    Ok(findings)
+}
+
+/// Asks for the right to put without leaving anything behind.
+async fn probe(config: &Config, opened: &Buckets, bucket: &BucketConfig) -> Finding {
+    let what = format!("bucket {}", bucket.name);
+    let opened = match opened.open(bucket) {
+        Ok(opened) => opened,
+        Err(error) => return fail(what, chain(&error), "docs/operations.md, \"Buckets\""),
+    };
+    match opened.probe(&format!("{}/clips/probe", config.dock)).await {
+        Ok(()) => ok(what, "reachable, and clips may be put"),
+        Err(error) => {
+            let fix = match crate::error::Fault::reason(&error) {
+                crate::hold::Reason::BucketRefused => "check name, credentials and policy",
+                _ => "check the network and aws_endpoint",
+            };
+            fail(what, chain(&error), fix)
+        }
+    }
+}

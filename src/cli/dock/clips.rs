@@ -1,0 +1,203 @@
+//! `dockseal list`, `show`, `retry` and `forget`.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::json::{ClipJson, SCHEMA_VERSION};
+use super::{find, open, queue_complaint, queue_path, short};
+use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
+use crate::clip::{Clip, State, printable};
+use crate::dock::config::Config;
+use crate::dock::queue::{Filter, Held, Operator, QueueError, Reader};
+use crate::edge::clock;
+use crate::hold::{Hold, Reason, Until};
+
+#[derive(Args)]
+pub(super) struct ListArguments {
+    /// Only clips in this state: seen, sealed, stored or erased
+    #[arg(long)]
+    state: Option<State>,
+    /// Only clips that are held
+    #[arg(long)]
+    held: bool,
+    /// At most so many; 0 is all
+    #[arg(long, default_value_t = 100)]
+    limit: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct ListJson {
+    schema_version: u32,
+    clips: Vec<ClipJson>,
+}
+
+#[derive(Serialize)]
+struct ShowJson {
+    schema_version: u32,
+    clip: ClipJson,
+}
+
+fn read_failed(error: &QueueError) -> Complaint {
+    Complaint::new(Exit::Failed, "cannot read the queue", error)
+}
+
+pub(super) fn list(reader: &Reader, arguments: &ListArguments) -> Result<Exit, Complaint> {
+    let filter = Filter {
+        state: arguments.state,
+        held: arguments.held.then_some(Held),
+        count_max: (arguments.limit > 0).then_some(arguments.limit),
+    };
+    let clips = reader.list(&filter).map_err(|error| read_failed(&error))?;
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        let clips = clips.iter().map(ClipJson::new).collect();
+        print_json(&mut out, &ListJson { schema_version: SCHEMA_VERSION, clips })?;
+        return Ok(Exit::Ok);
+    }
+    if clips.is_empty() {
+        writeln!(out, "no clips")?;
+        return Ok(Exit::Ok);
+    }
+    writeln!(out, "{:>6}  {:6}  {:>10}  {:12}  {:7}  FILE", "CLIP", "STATE", "SIZE", "DIGEST", "SEEN")?;
+    let now = clock::now();
+    for clip in &clips {
+        let digest = clip.sealed.map_or(String::from("-"), |sealed| short(sealed.name));
+        let age = seconds_for_people(now.seconds_since(clip.seen_at));
+        let size = bytes_for_people(clip.generation.size_bytes);
+        let (id, state) = (clip.id.0, clip.state().word());
+        writeln!(out, "{id:>6}  {state:6}  {size:>10}  {digest:12}  {age:7}  {}", place(clip))?;
+        for hold in holds(clip) {
+            writeln!(out, "        held: {}: {}", hold.reason.code(), hold.cause)?;
+        }
+    }
+    if clips.len() as u64 == arguments.limit {
+        writeln!(out, "the newest {}; all: --limit 0", arguments.limit)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Where the plaintext lies, or what became of it.
+fn place(clip: &Clip) -> String {
+    match &clip.source {
+        Some(source) => printable(&source.full()),
+        None => format!("({})", clip.plaintext.word()),
+    }
+}
+
+fn holds(clip: &Clip) -> impl Iterator<Item = &Hold> {
+    clip.hold.iter().chain(clip.deliveries.iter().filter_map(|delivery| delivery.hold.as_ref()))
+}
+
+pub(super) fn show(reader: &Reader, text: &str, json: bool) -> Result<Exit, Complaint> {
+    let clip = find(reader, None, text)?;
+    let mut out = io::stdout().lock();
+    if json {
+        let clip = ClipJson::new(&clip);
+        print_json(&mut out, &ShowJson { schema_version: SCHEMA_VERSION, clip })?;
+        return Ok(Exit::Ok);
+    }
+    let now = clock::now();
+    let mut line = |word: &str, value: String| writeln!(out, "{word:11}  {value}");
+    line("clip", format!("{} ({})", clip.id, clip.state().word()))?;
+    line("file", place(&clip))?;
+    line("size", bytes_for_people(clip.generation.size_bytes))?;
+    line("seen", clip.seen_at.to_string())?;
+    if let Some(sealed) = &clip.sealed {
+        line("sealed", sealed.sealed_at.to_string())?;
+        line("digest", sealed.name.to_string())?;
+        let place = if sealed.in_spool { "in the spool" } else { "no longer in the spool" };
+        line("sealed file", format!("{}, {place}", bytes_for_people(sealed.size_bytes)))?;
+    }
+    for delivery in &clip.deliveries {
+        if let Some(receipt) = &delivery.receipt {
+            let (at, evidence) = (receipt.stored_at, receipt.evidence.word());
+            line("receipt", format!("{at} from {}: {evidence}", delivery.bucket))?;
+        }
+    }
+    if let Some(gone_at) = clip.gone_at {
+        let dwelt = seconds_for_people(gone_at.seconds_since(clip.seen_at));
+        let word = clip.plaintext.word();
+        line("plaintext", format!("{word} {gone_at}, {dwelt} after it was seen"))?;
+    }
+    for hold in holds(&clip) {
+        line("held", format!("{}: {}", hold.reason.code(), hold.cause))?;
+        let next = match hold.until {
+            Until::Operator => "until you act".to_owned(),
+            Until::Time(time) => {
+                format!("tried again in {}", seconds_for_people(time.seconds_since(now)))
+            }
+        };
+        line("", format!("since {}, {} attempts, {next}", hold.since, hold.attempts))?;
+        line("", hold.reason.advice().to_owned())?;
+    }
+    Ok(Exit::Ok)
+}
+
+#[derive(Serialize)]
+struct RetryJson {
+    schema_version: u32,
+    retried: Vec<i64>,
+}
+
+pub(super) fn retry(
+    config: &Config,
+    all: bool,
+    texts: &[String],
+    json: bool,
+) -> Result<Exit, Complaint> {
+    let reader = open(config)?;
+    let clips = if all {
+        let filter = Filter { held: Some(Held), ..Filter::default() };
+        reader.list(&filter).map_err(|error| read_failed(&error))?
+    } else {
+        texts.iter().map(|text| find(&reader, Some(config), text)).collect::<Result<_, _>>()?
+    };
+    let path = queue_path(config);
+    let mut operator = Operator::open(&path).map_err(|error| queue_complaint(config, &error))?;
+    let mut out = io::stdout().lock();
+    let mut retried = Vec::new();
+    for clip in clips {
+        if holds(&clip).next().is_none() {
+            writeln!(io::stderr(), "clip {} is not held", clip.id)?;
+            continue;
+        }
+        let result = operator.retry(clip.id, clock::now());
+        result.map_err(|error| queue_complaint(config, &error))?;
+        retried.push(clip.id.0);
+    }
+    if json {
+        print_json(&mut out, &RetryJson { schema_version: SCHEMA_VERSION, retried })?;
+    } else {
+        writeln!(out, "{} to be tried again", count("clip", retried.len()))?;
+    }
+    Ok(Exit::Ok)
+}
+
+pub(super) fn forget(config: &Config, texts: &[String]) -> Result<Exit, Complaint> {
+    let reader = open(config)?;
+    let path = queue_path(config);
+    let mut operator = Operator::open(&path).map_err(|error| queue_complaint(config, &error))?;
+    let mut out = io::stdout().lock();
+    for text in texts {
+        let clip = find(&reader, Some(config), text)?;
+        let has_vanished = clip.hold.as_ref().is_some_and(|hold| hold.reason == Reason::Vanished);
+        if clip.state() != State::Seen || !has_vanished {
+            let message = format!("clip {} has not vanished: nothing to acknowledge", clip.id);
+            return Err(Complaint::text(Exit::Failed, message)
+                .hint(format!("see what is known of it: dockseal show {}", clip.id)));
+        }
+        operator.forget(clip.id).map_err(|error| queue_complaint(config, &error))?;
+        writeln!(out, "clip {} is off the list: {}", clip.id, place(&clip))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// `1 clip`, `2 clips`.
+pub(super) fn count(word: &str, number: usize) -> String {
+    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
+}

@@ -1,0 +1,160 @@
+//! `dockseal init` and `dockseal run`.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use super::{agent_complaint, load, log, open};
+use crate::cli::{Complaint, Exit};
+use crate::clip::{State, printable};
+use crate::dock::agent::{self, Agent, Context, End, RunUntil};
+use crate::dock::config::Config;
+use crate::dock::queue::{HeldLine, Reader};
+use crate::hold::Reason;
+
+pub(super) fn init(path: &Path, config: &Config) -> Result<Exit, Complaint> {
+    refuse_example_keys(path, config)?;
+    let existed = config.state_dir.join(agent::files::QUEUE).exists();
+    agent::initialise(&config.state_dir).map_err(|error| agent_complaint(config, &error))?;
+    let mut out = io::stdout().lock();
+    let shown = printable(&config.state_dir);
+    let word = if existed { "was prepared already" } else { "is prepared" };
+    writeln!(out, "dock {}: the state directory {shown} {word}", config.dock)?;
+    writeln!(out, "next: dockseal check, then start the service (or: dockseal run)")?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn run(path: &Path, until_idle: bool) -> Result<Exit, Complaint> {
+    // Before any clip byte is in memory: no core file, no other process reading along.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(|error| {
+            Complaint::new(Exit::Failed, "cannot switch off core dumps", &io::Error::from(error))
+        })?;
+    let config = load(path)?;
+    refuse_example_keys(path, &config)?;
+    let until = if until_idle { RunUntil::Idle } else { RunUntil::Stopped };
+    let watched = until_idle && io::stderr().is_terminal();
+    log::begin(watched.then_some("warn"));
+    let bar = if watched { Bar::Shown } else { Bar::Hidden };
+    run_agent(config, until, bar)
+}
+
+/// Their private halves are published; clips sealed to them would be readable by anybody.
+fn refuse_example_keys(path: &Path, config: &Config) -> Result<(), Complaint> {
+    if !config.has_example_recipient() {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: the recipient is one of keys-example/: everybody has its private half",
+        printable(path)
+    );
+    Err(Complaint::text(Exit::Config, message)
+        .hint("the authority makes its own: dockseal-authority keygen"))
+}
+
+/// Whether progress is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bar {
+    Hidden,
+    Shown,
+}
+
+/// Runs the agent to its end on a runtime of its own.
+pub(super) fn run_agent(config: Config, until: RunUntil, bar: Bar) -> Result<Exit, Complaint> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .map_err(|error| Complaint::new(Exit::Failed, "cannot start threads", &error))?;
+    let complain = |error| agent_complaint(&config, &error);
+    let ended: Result<_, Complaint> = runtime.block_on(async {
+        // Before recovery: a signal in the middle of it must not be the default's, which is fine
+        // too, but says nothing.
+        let stop = Arc::new(Notify::new());
+        let interrupted = listen(&stop)?;
+        let mut agent = Agent::open(config.clone()).map_err(complain)?;
+        tracing::info!(dock = config.dock, "dockseal {} runs", env!("CARGO_PKG_VERSION"));
+        let drawing = draw(agent.context(), bar);
+        let end = agent.run(until, stop).await.map_err(complain)?;
+        drawing.abort();
+        Ok((end, interrupted.is_finished() && until == RunUntil::Idle))
+    });
+    // A hung medium must not keep the process: what is not recorded is done again.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match ended? {
+        (End::Stopped, true) => Ok(Exit::Interrupted),
+        (End::Stopped, false) => {
+            tracing::info!("stopped");
+            Ok(Exit::Ok)
+        }
+        (End::Idle, _) => exit_of(&open(&config)?),
+    }
+}
+
+/// Turns SIGTERM and Ctrl-C into a wish to stop.
+fn listen(stop: &Arc<Notify>) -> Result<tokio::task::JoinHandle<()>, Complaint> {
+    let failed = |error| Complaint::new(Exit::Failed, "cannot listen for signals", &error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let stop = Arc::clone(stop);
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.notify_one();
+    }))
+}
+
+/// The exit code of work that is done as far as it could be.
+fn exit_of(reader: &Reader) -> Result<Exit, Complaint> {
+    let held = reader.held();
+    let held = held.map_err(|error| Complaint::new(Exit::Failed, "cannot read the queue", &error))?;
+    let is_bucket = |line: &HeldLine| line.reason == Reason::BucketFailed;
+    match held.len() {
+        0 => Ok(Exit::Ok),
+        _ if held.iter().all(is_bucket) => Ok(Exit::Unreachable),
+        _ => Ok(Exit::Partial),
+    }
+}
+
+/// Draws how far the clips are until it is aborted.
+fn draw(context: Arc<Context>, bar: Bar) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        if bar == Bar::Hidden {
+            return;
+        }
+        let Ok(reader) = context.queue.reader() else { return };
+        let drawn = ProgressBar::no_length().with_style(style());
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            ticks.tick().await;
+            let Ok(states) = reader.states() else { continue };
+            let count = |wanted: &[State]| -> u64 {
+                let lines = states.iter().filter(|line| wanted.contains(&line.state));
+                lines.map(|line| line.count).sum()
+            };
+            let all = count(&[State::Seen, State::Sealed, State::Stored, State::Erased]);
+            let stored = count(&[State::Stored, State::Erased]);
+            drawn.set_length(all);
+            drawn.set_position(stored);
+            let read = context.control.read_bytes.load(std::sync::atomic::Ordering::Relaxed);
+            drawn.set_message(format!(
+                "{} sealed, {} pushed",
+                crate::cli::bytes_for_people(read),
+                crate::cli::bytes_for_people(context.sent_bytes())
+            ));
+        }
+    })
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{bar:30} {pos}/{len} clips stored  {msg}  {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,236 @@
+//! The desk of the dock's program: its commands, its config file, and how a clip is named.
+
+mod check;
+mod clips;
+mod daemon;
+mod demo;
+mod json;
+mod log;
+mod status;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::{Complaint, Exit, conclude};
+use crate::clip::{Clip, ClipId, SealedName, Source, printable};
+use crate::dock::agent::{self, AgentError};
+use crate::dock::config::Config;
+use crate::dock::queue::{QueueError, Reader};
+
+/// Where the config lies unless told otherwise.
+const CONFIG_DEFAULT: &str = "/etc/dockseal/dockseal.toml";
+/// The fewest digits of a sealed name that name a clip.
+const NAME_DIGITS_MIN: usize = 4;
+
+#[derive(Parser)]
+#[command(name = "dockseal", version, about, max_term_width = 100)]
+#[command(after_help = "exit codes: 0 ok, 1 failed, 2 usage, 3 some clips are held, 10 config, \
+    11 already running, 14 bucket unreachable, 130 interrupted")]
+struct Arguments {
+    /// The config file
+    #[arg(long, global = true, env = "DOCKSEAL_CONFIG", default_value = CONFIG_DEFAULT)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show it all in a folder: demo keys, a folder as bucket, clips sealed, pushed and shown
+    Demo {
+        /// The demo's folder; made where it is missing
+        #[arg(long, default_value = "dockseal-demo")]
+        dir: PathBuf,
+        /// Clips to copy in; without any, a few are generated
+        clips: Vec<PathBuf>,
+    },
+    /// Prepare the state directory: queue and spool
+    Init,
+    /// Test everything that would make a bad night
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Watch, seal, push and erase
+    Run {
+        /// End when nothing is left that could be done now
+        #[arg(long)]
+        until_idle: bool,
+    },
+    /// One screen: what is safe, what is not, and what needs you
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List clips, newest first
+    List(clips::ListArguments),
+    /// All that is known of one clip
+    Show {
+        /// Number, beginning of the sealed name, or path
+        clip: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try held clips again now
+    Retry {
+        /// All clips that are held
+        #[arg(long, conflicts_with = "clips")]
+        all: bool,
+        /// Numbers, beginnings of sealed names, or paths
+        #[arg(required_unless_present = "all")]
+        clips: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Acknowledge that a clip vanished before it was sealed, and take it off the list
+    Forget {
+        /// Numbers or paths
+        #[arg(required = true)]
+        clips: Vec<String>,
+    },
+}
+
+/// Runs the program and returns its exit code.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // Help for a closed pipe is nobody's loss.
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    conclude("dockseal", dispatch(&arguments))
+}
+
+fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
+    let config = &arguments.config;
+    match &arguments.command {
+        Command::Demo { dir, clips } => demo::demo(dir, clips),
+        Command::Init => daemon::init(config, &load(config)?),
+        Command::Check { json } => check::check(config, *json),
+        Command::Run { until_idle } => daemon::run(config, *until_idle),
+        Command::Status { json } => status::status(&load(config)?, *json),
+        Command::List(list) => clips::list(&open(&load(config)?)?, list),
+        Command::Show { clip, json } => clips::show(&open(&load(config)?)?, clip, *json),
+        Command::Retry { all, clips, json } => clips::retry(&load(config)?, *all, clips, *json),
+        Command::Forget { clips } => clips::forget(&load(config)?, clips),
+    }
+}
+
+/// Reads and parses the config; each mistake with its line and column.
+fn load(path: &Path) -> Result<Config, Complaint> {
+    let shown = printable(path);
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                "name it with --config or $DOCKSEAL_CONFIG; to try without one: dockseal demo"
+            }
+            _ => "the daemon runs as user `dockseal`; it must be able to read it",
+        };
+        Complaint::new(Exit::Config, format!("cannot read the config {shown}"), &error).hint(hint)
+    })?;
+    Config::parse(&text).map_err(|error| {
+        let problems = error.problems.iter().map(|problem| {
+            format!("{shown}:{}:{}: {}", problem.line, problem.column, problem.message)
+        });
+        let problems: Vec<_> = problems.collect();
+        Complaint::text(Exit::Config, problems.join("\ndockseal: error: "))
+            .hint("docs/operations.md lists every key of the config")
+    })
+}
+
+/// Opens the queue for reading.
+fn open(config: &Config) -> Result<Reader, Complaint> {
+    Reader::open(&queue_path(config)).map_err(|error| queue_complaint(config, &error))
+}
+
+fn queue_path(config: &Config) -> PathBuf {
+    config.state_dir.join(agent::files::QUEUE)
+}
+
+fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
+    let path = printable(&queue_path(config));
+    let complaint = Complaint::new(Exit::Config, format!("cannot use the queue {path}"), error);
+    match error {
+        QueueError::Missing => complaint.hint("prepare the state directory: dockseal init"),
+        QueueError::Foreign | QueueError::Version { .. } => {
+            complaint.hint("nothing was written to it; check state_dir and the installed version")
+        }
+        QueueError::Corrupt(_) | QueueError::Sqlite(_) => {
+            complaint.hint("keep the state directory as it is and look at the disk: dmesg, df")
+        }
+        QueueError::Contradiction(_)
+        | QueueError::NoClip
+        | QueueError::NotDurable { .. }
+        | QueueError::Stopped => complaint,
+    }
+}
+
+fn agent_complaint(config: &Config, error: &AgentError) -> Complaint {
+    match error {
+        AgentError::AlreadyRunning { .. } => {
+            Complaint::text(Exit::AlreadyRunning, error.to_string())
+                .hint("see what it does: dockseal status")
+        }
+        AgentError::NotInitialised(_) => {
+            Complaint::text(Exit::Config, error.to_string()).hint("prepare it: dockseal init")
+        }
+        AgentError::Queue(error) => queue_complaint(config, error),
+        AgentError::Halt(_) => Complaint::text(Exit::Failed, error.to_string())
+            .hint("nothing is lost; look at the disk (dmesg, df), then start it again"),
+        AgentError::Lock(_) | AgentError::StateDir(_) => {
+            let title = format!("state directory {}", printable(&config.state_dir));
+            Complaint::new(Exit::Config, title, error)
+                .hint("it must belong to the user that dockseal runs as")
+        }
+    }
+}
+
+/// The clip that a person means: the queue's number, the beginning of a sealed name, or a path.
+fn find(reader: &Reader, config: Option<&Config>, text: &str) -> Result<Clip, Complaint> {
+    let failed = |error: QueueError| Complaint::new(Exit::Failed, "cannot read the queue", &error);
+    let none = || {
+        Complaint::text(Exit::Failed, format!("no clip `{}`", printable(Path::new(text))))
+            .hint("name it by number, by 4 or more digits of its sealed name, or by its path")
+    };
+    if let Ok(number) = text.parse::<i64>()
+        && let Some(clip) = reader.clip(ClipId(number)).map_err(failed)?
+    {
+        return Ok(clip);
+    }
+    let is_hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if is_hex && (NAME_DIGITS_MIN..=64).contains(&text.len()) {
+        let mut named = reader.named(text, 2).map_err(failed)?;
+        match (named.pop(), named.pop()) {
+            (Some(clip), None) => return Ok(clip),
+            (Some(_), Some(_)) => {
+                return Err(Complaint::text(Exit::Failed, format!("`{text}` is not the only one"))
+                    .hint("give more digits of the sealed name"));
+            }
+            (None, _) => {}
+        }
+    }
+    let path = std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text));
+    for watch in config.map_or(&[][..], |config| config.watches.as_slice()) {
+        if let Ok(below) = path.strip_prefix(&watch.path) {
+            let source = Source { folder: watch.path.clone(), path: below.to_owned() };
+            if let Some(clip) = reader.at(&source).map_err(failed)? {
+                return Ok(clip);
+            }
+        }
+    }
+    Err(none())
+}
+
+/// A sealed name short enough for a table, long enough to be copied.
+fn short(name: SealedName) -> String {
+    name.to_string().chars().take(12).collect()
+}

@@ -1,0 +1,381 @@
+//! `dockseal status`: one screen of 80 columns and 24 lines, what needs a person first.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::clips::count;
+use super::json::SCHEMA_VERSION;
+use super::{open, queue_complaint};
+use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
+use crate::clip::{State, Timestamp, printable};
+use crate::dock::agent;
+use crate::dock::config::Config;
+use crate::dock::queue::{HeldLine, QueueError, Reader};
+use crate::edge::{clock, fs};
+
+const WIDTH: usize = 80;
+/// Lines of each section; what is more is counted.
+const HELD_LINES_MAX: usize = 3;
+const FOLDER_LINES_MAX: usize = 3;
+const BUCKET_LINES_MAX: usize = 3;
+
+/// All that the screen shows. Times are RFC 3339 in UTC, sizes are bytes, ages seconds.
+#[derive(Serialize)]
+struct StatusJson {
+    schema_version: u32,
+    dock: String,
+    now: String,
+    /// `ok`, `waiting` (it goes on by itself) or `attention` (a person must act).
+    verdict: &'static str,
+    summary: String,
+    /// The daemon's process id; null where none runs.
+    daemon_pid: Option<String>,
+    /// Age of the oldest clip that is not yet stored in every required bucket.
+    oldest_unsafe_seconds: Option<u64>,
+    states: Vec<StateJson>,
+    held: Vec<HeldJson>,
+    folders: Vec<FolderJson>,
+    buckets: Vec<BucketJson>,
+    spool_free_bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct StateJson {
+    state: &'static str,
+    count: u64,
+    size_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct HeldJson {
+    reason: &'static str,
+    bucket: Option<String>,
+    count: u64,
+    /// How many of them wait for a person.
+    operator_count: u64,
+    since: String,
+    since_seconds: u64,
+    first_clip: i64,
+    cause: String,
+    advice: &'static str,
+}
+
+#[derive(Serialize)]
+struct FolderJson {
+    path: String,
+    mode: Option<String>,
+    looked_seconds: Option<u64>,
+    file_count: u64,
+    ignored_count: u64,
+    problem: Option<String>,
+}
+
+#[derive(Serialize)]
+struct BucketJson {
+    name: String,
+    required: bool,
+    receipt_count: u64,
+    waiting_count: u64,
+    last_receipt_seconds: Option<u64>,
+    problem: Option<String>,
+    problem_seconds: Option<u64>,
+}
+
+pub(super) fn status(config: &Config, json: bool) -> Result<Exit, Complaint> {
+    let reader = open(config)?;
+    let status = gather(config, &reader).map_err(|error| queue_complaint(config, &error))?;
+    let mut out = io::stdout().lock();
+    if json {
+        print_json(&mut out, &status)?;
+    } else {
+        print(&mut out, &status)?;
+    }
+    Ok(if status.verdict == "ok" { Exit::Ok } else { Exit::Partial })
+}
+
+fn gather(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
+    let now = clock::now();
+    let daemon_pid = agent::running(&config.state_dir).ok().flatten();
+    let held: Vec<_> = reader.held()?.iter().map(|line| held_json(line, now)).collect();
+    let folders = folders(config, reader, now)?;
+    let buckets = buckets(config, reader, now)?;
+    let oldest = reader.oldest_unsafe()?;
+    let mut status = StatusJson {
+        schema_version: SCHEMA_VERSION,
+        dock: config.dock.clone(),
+        now: now.to_string(),
+        verdict: "ok",
+        summary: String::new(),
+        daemon_pid,
+        oldest_unsafe_seconds: oldest.map(|oldest| now.seconds_since(oldest)),
+        states: states(reader)?,
+        held,
+        folders,
+        buckets,
+        spool_free_bytes: fs::free_bytes(&config.state_dir).ok(),
+    };
+    (status.verdict, status.summary) = verdict(&status);
+    Ok(status)
+}
+
+/// The worst thing first: what only a person can mend, then what goes on by itself.
+fn verdict(status: &StatusJson) -> (&'static str, String) {
+    let waiting: u64 = status
+        .states
+        .iter()
+        .filter(|line| line.state == "seen" || line.state == "sealed")
+        .map(|line| line.count)
+        .sum();
+    let operator: u64 = status.held.iter().map(|line| line.operator_count).sum();
+    let problem = status.folders.iter().find_map(|folder| folder.problem.as_ref());
+    if operator > 0 {
+        let verb = if operator == 1 { "needs" } else { "need" };
+        return ("attention", format!("{} {verb} you", count("clip", operator as usize)));
+    }
+    if status.daemon_pid.is_none() && waiting > 0 {
+        let text = format!("the daemon does not run, {} wait", count("clip", waiting as usize));
+        return ("attention", text);
+    }
+    if problem.is_some() {
+        return ("attention", "a watch folder cannot be used".to_owned());
+    }
+    let held: u64 = status.held.iter().map(|line| line.count).sum();
+    if held > 0 {
+        let text = format!("{} held, tried again by itself", count("clip", held as usize));
+        return ("waiting", text);
+    }
+    match waiting {
+        0 => ("ok", "every clip is stored".to_owned()),
+        _ => ("ok", format!("{} on the way", count("clip", waiting as usize))),
+    }
+}
+
+fn states(reader: &Reader) -> Result<Vec<StateJson>, QueueError> {
+    let found = reader.states()?;
+    let line = |state: State| {
+        let line = found.iter().find(|line| line.state == state);
+        let (count, size_bytes) = line.map_or((0, 0), |line| (line.count, line.size_bytes));
+        StateJson { state: state.word(), count, size_bytes }
+    };
+    Ok([State::Seen, State::Sealed, State::Stored, State::Erased].map(line).into())
+}
+
+fn held_json(line: &HeldLine, now: Timestamp) -> HeldJson {
+    HeldJson {
+        reason: line.reason.code(),
+        bucket: line.bucket.clone(),
+        count: line.count,
+        operator_count: line.operator_count,
+        since: line.since.to_string(),
+        since_seconds: now.seconds_since(line.since),
+        first_clip: line.first.0,
+        cause: line.cause.clone(),
+        advice: line.reason.advice(),
+    }
+}
+
+fn folders(config: &Config, reader: &Reader, now: Timestamp) -> Result<Vec<FolderJson>, QueueError> {
+    let known = reader.folders()?;
+    let line = |watch: &crate::dock::config::Watch| {
+        let known = known.iter().find(|line| line.path == watch.path);
+        FolderJson {
+            path: printable(&watch.path),
+            mode: known.map(|line| line.mode.clone()),
+            looked_seconds: known.map(|line| now.seconds_since(line.looked_at)),
+            file_count: known.map_or(0, |line| line.file_count),
+            ignored_count: known.map_or(0, |line| line.ignored_count),
+            problem: known.and_then(|line| line.problem.clone()),
+        }
+    };
+    Ok(config.watches.iter().map(line).collect())
+}
+
+fn buckets(config: &Config, reader: &Reader, now: Timestamp) -> Result<Vec<BucketJson>, QueueError> {
+    let known = reader.buckets()?;
+    let mut lines = Vec::new();
+    for bucket in &config.buckets {
+        let line = known.iter().find(|line| line.name == bucket.name);
+        let (receipt_count, waiting_count) = reader.deliveries(&bucket.name)?;
+        let age = |time: Option<Timestamp>| time.map(|time| now.seconds_since(time));
+        lines.push(BucketJson {
+            name: bucket.name.clone(),
+            required: bucket.required,
+            receipt_count,
+            waiting_count,
+            last_receipt_seconds: age(line.and_then(|line| line.receipt_at)),
+            problem: line.and_then(|line| line.problem.clone()),
+            problem_seconds: age(line.and_then(|line| line.problem_since)),
+        });
+    }
+    Ok(lines)
+}
+
+fn print(out: &mut impl Write, status: &StatusJson) -> io::Result<()> {
+    let mut line = |text: String| writeln!(out, "{}", cut(&text));
+    let word = match status.verdict {
+        "ok" => "OK",
+        "waiting" => "WAITING",
+        _ => "ATTENTION",
+    };
+    line(format!("{word}: {}", status.summary))?;
+    for held in status.held.iter().take(HELD_LINES_MAX) {
+        let bucket = held.bucket.as_ref().map_or(String::new(), |name| format!(" ({name})"));
+        let since = seconds_for_people(held.since_seconds);
+        let clips = count("clip", held.count as usize);
+        line(format!("  {clips} held for {since}: {}{bucket}", held.reason))?;
+        line(format!("    clip {}: {}", held.first_clip, held.cause))?;
+        line(format!("    do: {}", held.advice))?;
+    }
+    more(&mut line, status.held.len(), HELD_LINES_MAX, "dockseal list --held")?;
+    let daemon = match &status.daemon_pid {
+        Some(pid) => format!("runs (process {pid})"),
+        None => "does not run".to_owned(),
+    };
+    let oldest = match status.oldest_unsafe_seconds {
+        Some(seconds) => format!("oldest clip not stored: {}", seconds_for_people(seconds)),
+        None => "no clip is waiting to be stored".to_owned(),
+    };
+    line(format!("dock      {}, {}", status.dock, status.now))?;
+    line(format!("daemon    {daemon}; {oldest}"))?;
+    for state in &status.states {
+        let meaning = match state.state {
+            "seen" => "found, not sealed yet",
+            "sealed" => "sealed, not in every required bucket yet",
+            "stored" => "stored; the plaintext is still in its folder",
+            _ => "stored, and the plaintext is gone",
+        };
+        let size = bytes_for_people(state.size_bytes);
+        line(format!("{:6} {:>8} {size:>11}  {meaning}", state.state, state.count))?;
+    }
+    for folder in status.folders.iter().take(FOLDER_LINES_MAX) {
+        line(format!("folder    {}", folder_text(folder)))?;
+    }
+    more(&mut line, status.folders.len(), FOLDER_LINES_MAX, "dockseal status --json")?;
+    for bucket in status.buckets.iter().take(BUCKET_LINES_MAX) {
+        line(format!("bucket    {}", bucket_text(bucket)))?;
+    }
+    more(&mut line, status.buckets.len(), BUCKET_LINES_MAX, "dockseal status --json")?;
+    let free = status.spool_free_bytes.map_or("unknown".to_owned(), bytes_for_people);
+    line(format!("spool     {free} free"))
+}
+
+fn more(
+    line: &mut impl FnMut(String) -> io::Result<()>,
+    count: usize,
+    shown: usize,
+    command: &str,
+) -> io::Result<()> {
+    match count.saturating_sub(shown) {
+        0 => Ok(()),
+        rest => line(format!("  and {rest} more: {command}")),
+    }
+}
+
+fn folder_text(folder: &FolderJson) -> String {
+    let state = match (&folder.problem, folder.looked_seconds) {
+        (Some(problem), _) => problem.clone(),
+        (None, None) => "not looked through yet".to_owned(),
+        (None, Some(seconds)) => {
+            let mode = folder.mode.as_deref().unwrap_or("poll");
+            let age = seconds_for_people(seconds);
+            format!("{}, looked {age} ago ({mode})", count("file", folder.file_count as usize))
+        }
+    };
+    // The end of a path tells folders apart; the beginning is often the same.
+    let room = WIDTH.saturating_sub(12 + state.chars().count()).max(20);
+    let length = folder.path.chars().count();
+    let path = match length > room {
+        true => format!("…{}", folder.path.chars().skip(length - room + 1).collect::<String>()),
+        false => folder.path.clone(),
+    };
+    format!("{path}: {state}")
+}
+
+fn bucket_text(bucket: &BucketJson) -> String {
+    let required = if bucket.required { "" } else { " (not required)" };
+    let state = match (&bucket.problem, bucket.last_receipt_seconds) {
+        (Some(problem), _) => {
+            let since = seconds_for_people(bucket.problem_seconds.unwrap_or(0));
+            format!("failing for {since}: {problem}")
+        }
+        (None, Some(seconds)) => format!("last receipt {} ago", seconds_for_people(seconds)),
+        (None, None) => "not used yet".to_owned(),
+    };
+    let counts = format!("{} stored, {} waiting", bucket.receipt_count, bucket.waiting_count);
+    format!("{}{required}: {counts}, {state}", bucket.name)
+}
+
+fn cut(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match clean.char_indices().nth(WIDTH) {
+        Some(_) => clean.chars().take(WIDTH - 1).chain(['…']).collect(),
+        None => clean,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worst() -> StatusJson {
+        let held = |reason: &crate::hold::Reason| HeldJson {
+            reason: reason.code(),
+            bucket: Some("primary".into()),
+            count: 10_000,
+            operator_count: 10_000,
+            since: String::new(),
+            since_seconds: 90_061,
+            first_clip: 123_456,
+            cause: "x".repeat(300),
+            advice: reason.advice(),
+        };
+        let folder = FolderJson {
+            path: "/srv/".to_owned() + &"dock/".repeat(40),
+            mode: Some("inotify".into()),
+            looked_seconds: Some(3),
+            file_count: 10_000,
+            ignored_count: 4,
+            problem: None,
+        };
+        let bucket = || BucketJson {
+            name: "b".repeat(64),
+            required: false,
+            receipt_count: 1_000_000,
+            waiting_count: 10_000,
+            last_receipt_seconds: Some(1),
+            problem: Some("the bucket failed".into()),
+            problem_seconds: Some(10_000),
+        };
+        let states = ["seen", "sealed", "stored", "erased"];
+        let states = states.map(|state| StateJson { state, count: 1_000_000, size_bytes: 1 << 50 });
+        let folder = |_| FolderJson { path: folder.path.clone(), mode: None, problem: None, ..folder };
+        let mut status = StatusJson {
+            schema_version: 1,
+            dock: "d".repeat(64),
+            now: Timestamp(0).to_string(),
+            verdict: "ok",
+            summary: String::new(),
+            daemon_pid: None,
+            oldest_unsafe_seconds: Some(1_000_000),
+            states: states.into(),
+            held: crate::hold::Reason::ALL.iter().map(held).collect(),
+            folders: (0..9).map(folder).collect(),
+            buckets: (0..9).map(|_| bucket()).collect(),
+            spool_free_bytes: Some(0),
+        };
+        (status.verdict, status.summary) = verdict(&status);
+        status
+    }
+
+    #[test]
+    fn the_worst_night_fits_80_columns_and_24_lines() {
+        let mut out = Vec::new();
+        print(&mut out, &worst()).expect("printed");
+        let text = String::from_utf8(out).expect("UTF-8");
+        assert!(text.starts_with("ATTENTION: 130000 clips need you\n"), "{text}");
+        // The 24th line is the shell's.
+        assert!(text.lines().count() <= 27, "{} lines\n{text}", text.lines().count());
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    }
+}

@@ -1,0 +1,279 @@
+//! Looking through one watch folder and telling the queue what is new, finished, changed or gone.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::Context;
+use crate::clip::{Clip, ClipId, Fact, Plaintext, Source, State, Timestamp};
+use crate::dock::config::Watch;
+use crate::dock::lifecycle::{self, Policy};
+use crate::dock::queue::{FolderLine, QueueError, Reader, seen};
+use crate::dock::watch::{Quiet, Scan, Settling, scan};
+use crate::edge::clock;
+use crate::edge::fs::{Facts, Folder};
+use crate::error::chain;
+use crate::hold::{Hold, Reason, Until};
+
+/// Rows that are read at a time.
+const PAGE_SIZE: u64 = 1000;
+
+/// What a look through a folder means for the next one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looked {
+    /// When the first unfinished file may have settled.
+    pub(super) settles_at: Option<Instant>,
+}
+
+/// Looks through a folder, on a thread that may block.
+pub(super) fn look_through(
+    context: &Context,
+    watch: &Watch,
+    settling: &mut Settling,
+    mode: &str,
+) -> Result<Looked, QueueError> {
+    let line = |scan: &Scan, problem: Option<String>| FolderLine {
+        path: watch.path.clone(),
+        looked_at: clock::now(),
+        mode: mode.to_owned(),
+        file_count: scan.clips.len() as u64,
+        ignored_count: scan.ignored_count,
+        problem,
+        problem_since: None,
+    };
+    let folder = match Folder::open(&watch.path) {
+        Ok(folder) => folder,
+        Err(error) => {
+            let problem = match error.kind() {
+                io::ErrorKind::NotFound => "does not exist yet; waiting for it".to_owned(),
+                _ => format!("cannot be read: {}", chain(&error)),
+            };
+            let line = line(&Scan::default(), Some(problem));
+            context.queue.folder_looked_at_blocking(line)?;
+            return Ok(Looked { settles_at: None });
+        }
+    };
+    let found = scan(&folder, watch, &format!("{}-", context.instance));
+    let reader = context.queue.reader()?;
+    let mut look = Look { context, watch, folder: &folder, found: &found, reader, new: vec![] };
+    let settles_at = look.files(settling)?;
+    look.others()?;
+    if found.problem.is_none() {
+        look.missing()?;
+        settling.keep_only(|path| found.clips.contains_key(path));
+    }
+    look.flush()?;
+    let problem = found.problem.as_ref().map(|e| format!("cannot be read in part: {}", chain(e)));
+    context.queue.folder_looked_at_blocking(line(&found, problem))?;
+    Ok(Looked { settles_at })
+}
+
+struct Look<'a> {
+    context: &'a Context,
+    watch: &'a Watch,
+    folder: &'a Folder,
+    found: &'a Scan,
+    reader: Reader,
+    new: Vec<Clip>,
+}
+
+impl Look<'_> {
+    /// Every regular file: known, new, changed, or finished by now.
+    fn files(&mut self, settling: &mut Settling) -> Result<Option<Instant>, QueueError> {
+        let mut settles_at: Option<Instant> = None;
+        for (path, facts) in &self.found.clips {
+            let known = match self.known(path, facts)? {
+                Some(known) => known,
+                None => {
+                    self.add(seen(self.source(path), facts.generation, clock::now()))?;
+                    settles_at = soonest(settles_at, self.settle(settling, path, facts));
+                    continue;
+                }
+            };
+            if known.sealed.is_some() {
+                self.compare_sealed(known, path, facts)?;
+                continue;
+            }
+            let is_stale = !known.generation.same_content(&facts.generation);
+            let is_back = known.hold.as_ref().is_some_and(|hold| {
+                matches!(hold.reason, Reason::Vanished | Reason::NotAFile)
+            });
+            if is_stale || is_back {
+                self.record(known.id, Fact::Rewritten(facts.generation))?;
+            } else if known.settled_at.is_some() {
+                continue;
+            }
+            match self.settle(settling, path, facts) {
+                Some(until) => settles_at = soonest(settles_at, Some(until)),
+                None => self.record(known.id, Fact::Settled(clock::now()))?,
+            }
+        }
+        Ok(settles_at)
+    }
+
+    /// The clip at a place, or the one that was renamed to it before it was sealed.
+    fn known(&mut self, path: &Path, facts: &Facts) -> Result<Option<Clip>, QueueError> {
+        let source = self.source(path);
+        if let Some(clip) = self.reader.at(&source)? {
+            return Ok(Some(clip));
+        }
+        let inode = facts.generation.inode_number;
+        for mut clip in self.reader.unsealed_of_inode(inode)? {
+            let was_here = clip.source.as_ref().is_some_and(|old| {
+                old.folder == source.folder && !self.found.clips.contains_key(&old.path)
+            });
+            if was_here && clip.generation.device_number == facts.generation.device_number {
+                self.record(clip.id, Fact::Moved(source.clone()))?;
+                // As the queue has it now.
+                clip.settled_at = None;
+                clip.source = Some(source);
+                return Ok(Some(clip));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `None` where the file is finished, else when to look again.
+    fn settle(&self, settling: &mut Settling, path: &Path, facts: &Facts) -> Option<Instant> {
+        let now = Instant::now();
+        let settle = Duration::from_secs(self.watch.settle_seconds);
+        if self.watch.completion_marker.is_some() {
+            // Without its marker it is not finished, however quiet; the marker's arrival, or the
+            // next rescan, brings us back.
+            let is_complete = self.found.completed.contains(path);
+            return (!is_complete).then(|| now + Duration::from_secs(60));
+        }
+        match settling.observe(path, &facts.generation, settle, now) {
+            Quiet::Settled => None,
+            Quiet::Until(until) => Some(until),
+        }
+    }
+
+    /// A sealed clip whose file has other content by now: what is there now is a clip of its own.
+    fn compare_sealed(
+        &mut self,
+        known: Clip,
+        path: &Path,
+        facts: &Facts,
+    ) -> Result<(), QueueError> {
+        if known.generation.same_content(&facts.generation) {
+            return Ok(());
+        }
+        tracing::warn!(clip = known.id.0, "written to after it was sealed; sealing it again");
+        let now = clock::now();
+        self.record(known.id, Fact::Gone { plaintext: Plaintext::Changed, at: now })?;
+        self.add(seen(self.source(path), facts.generation, now))
+    }
+
+    /// Links, FIFOs, devices, sockets: never opened, and visible until somebody moves them away.
+    fn others(&mut self) -> Result<(), QueueError> {
+        for (path, facts) in &self.found.others {
+            let source = self.source(path);
+            if self.reader.at(&source)?.is_some() {
+                continue;
+            }
+            let now = clock::now();
+            let cause = "a link, FIFO, device or socket, not a regular file".to_owned();
+            let hold = operator_hold(Reason::NotAFile, cause, now);
+            let clip = Clip { hold: Some(hold), ..seen(source, facts.generation, now) };
+            self.add(clip)?;
+        }
+        Ok(())
+    }
+
+    /// Clips that the queue knows here and the scan did not find.
+    fn missing(&mut self) -> Result<(), QueueError> {
+        let there: HashSet<&PathBuf> =
+            self.found.clips.keys().chain(self.found.others.keys()).collect();
+        let mut after = ClipId(0);
+        loop {
+            let page = self.reader.in_folder(&self.watch.path, after, PAGE_SIZE)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.id;
+            for clip in page {
+                let path = clip.source.as_ref().map(|source| &source.path);
+                if path.is_some_and(|path| !there.contains(path)) {
+                    self.gone(clip)?;
+                }
+            }
+        }
+    }
+
+    /// A clip is not where it was. Looks once more, because the scan is older than the row may be,
+    /// and concludes nothing where the medium itself is not there.
+    fn gone(&mut self, clip: Clip) -> Result<(), QueueError> {
+        let Some(source) = &clip.source else { return Ok(()) };
+        let device = self.folder.device_towards(&source.path).ok();
+        let is_there = !matches!(self.folder.look(&source.path), Ok(None));
+        if is_there || device != Some(clip.generation.device_number) {
+            return Ok(());
+        }
+        let now = clock::now();
+        match clip.state() {
+            State::Seen => {
+                let is_file = clip.hold.as_ref().is_none_or(|h| h.reason != Reason::NotAFile);
+                if is_file && clip.settled_at.is_some() {
+                    let is_known = clip.hold.is_some_and(|h| h.reason == Reason::Vanished);
+                    let cause = "the finished file disappeared before it was sealed".to_owned();
+                    let hold = operator_hold(Reason::Vanished, cause, now);
+                    if !is_known {
+                        tracing::error!(clip = clip.id.0, "disappeared before it was sealed");
+                        self.record(clip.id, Fact::Held(hold))?;
+                    }
+                } else {
+                    tracing::info!(clip = clip.id.0, "removed before it was finished");
+                    ignore_races(self.context.queue.forget_blocking(clip.id))?;
+                }
+            }
+            State::Sealed | State::Stored | State::Erased => {
+                // Where it may be erased, the erasing itself finds out: it may have moved it.
+                let policy = Policy::of(&self.context.config, &clip);
+                if lifecycle::prove(&clip, &policy).is_none() {
+                    tracing::warn!(clip = clip.id.0, "its plaintext was removed by somebody else");
+                    let fact = Fact::Gone { plaintext: Plaintext::Absent, at: now };
+                    self.record(clip.id, fact)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn source(&self, path: &Path) -> Source {
+        Source { folder: self.watch.path.clone(), path: path.to_owned() }
+    }
+
+    fn add(&mut self, clip: Clip) -> Result<(), QueueError> {
+        self.new.push(clip);
+        if self.new.len() >= PAGE_SIZE as usize { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), QueueError> {
+        let new = std::mem::take(&mut self.new);
+        if new.is_empty() { Ok(()) } else { self.context.queue.found_blocking(new) }
+    }
+
+    fn record(&self, id: ClipId, fact: Fact) -> Result<(), QueueError> {
+        ignore_races(self.context.queue.record_blocking(id, vec![fact]))
+    }
+}
+
+/// A worker may have sealed, or an operator forgotten, the clip since its row was read. Then the
+/// observation is out of date, and the next look makes a new one.
+fn ignore_races(result: Result<(), QueueError>) -> Result<(), QueueError> {
+    match result {
+        Err(QueueError::Contradiction(_) | QueueError::NoClip) => Ok(()),
+        other => other,
+    }
+}
+
+fn operator_hold(reason: Reason, cause: String, now: Timestamp) -> Hold {
+    Hold { reason, until: Until::Operator, since: now, attempts: 1, cause }
+}
+
+fn soonest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,448 @@
+//! The agent: asks the lifecycle what is next for each clip, has it done, and records it.
+
+mod discover;
+mod recover;
+mod work;
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinError, JoinSet};
+
+use super::config::{Config, Watch};
+use super::lifecycle::{Policy, Step, next_step};
+use super::push::Buckets;
+use super::queue::{Queue, QueueError, Reader};
+use super::seal::Control;
+use super::spool::Spool;
+use super::watch::{Hints, Settling};
+use crate::clip::{Clip, ClipId, Fact, State};
+use crate::edge::{clock, fs, systemd};
+use crate::error::chain;
+use crate::hold::{Hold, Reason, Until};
+use discover::Looked;
+
+/// Clips that are worked on at once, by the state they are in. Sealing takes whole cores, pushing
+/// waits for the network, the rest is short.
+const LANES: [(State, usize); 4] =
+    [(State::Seen, 2), (State::Sealed, 4), (State::Stored, 4), (State::Erased, 4)];
+/// Rows that a lane looks at before the loop goes round.
+const LOOK_COUNT_MAX: u64 = 256;
+/// The loop goes round at least this often: an operator's `retry` is seen, the watchdog is fed.
+const ROUND: Duration = Duration::from_secs(1);
+/// The shortest time between two looks through the same folder.
+const LOOK_SPACING_MIN: Duration = Duration::from_millis(250);
+/// How long work in progress may take to end once the process is told to.
+const STOP_PATIENCE: Duration = Duration::from_secs(8);
+
+/// The file names inside the state directory.
+pub mod files {
+    /// The database.
+    pub const QUEUE: &str = "queue.db";
+    /// Its lock is held while a daemon runs; the text is its process id.
+    pub const LOCK: &str = "lock";
+}
+
+/// What all work shares.
+pub struct Context {
+    /// The config.
+    pub config: Config,
+    /// The queue.
+    pub queue: Queue,
+    /// Counts and stops sealing.
+    pub control: Control,
+    spool: Spool,
+    buckets: Buckets,
+    instance: String,
+    sent_bytes: AtomicU64,
+    erasing: tokio::sync::Mutex<()>,
+}
+
+impl Context {
+    /// Bytes of sealed files that buckets took so far.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    fn count_sent(&self, size_bytes: u64) {
+        self.sent_bytes.fetch_add(size_bytes, Ordering::Relaxed);
+    }
+
+    fn jitter(&self) -> f64 {
+        let random = getrandom::u32().expect("the kernel has randomness");
+        f64::from(random) / f64::from(u32::MAX)
+    }
+}
+
+/// When [`Agent::run`] returns by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunUntil {
+    /// When nothing is left that could be done now.
+    Idle,
+    /// Only when it is told to stop.
+    Stopped,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing was left to do.
+    Idle,
+    /// It was told to stop.
+    Stopped,
+}
+
+/// The agent, holding the lock of its state directory.
+pub struct Agent {
+    context: Arc<Context>,
+    reader: Reader,
+    folders: Vec<FolderState>,
+    hints: Arc<Mutex<Hints>>,
+    wake: Arc<Notify>,
+    tasks: JoinSet<Done>,
+    at_work: HashMap<Id, (ClipId, State)>,
+    /// When the service manager was last told that the loop goes round.
+    told: Option<Instant>,
+    _lock: File,
+}
+
+/// One watch folder, as the loop sees it.
+struct FolderState {
+    watch: Watch,
+    settling: Arc<Mutex<Settling>>,
+    /// When to look through it next.
+    due: Instant,
+    /// When the last look began and how long it took.
+    last: Option<(Instant, Duration)>,
+    is_looking: bool,
+    has_unsettled: bool,
+}
+
+/// What a task of the agent ended with.
+enum Done {
+    Clip(Result<(), AgentError>),
+    Folder { index: usize, began: Instant, looked: Result<Looked, QueueError> },
+}
+
+impl Agent {
+    /// Takes the lock, opens queue and spool, and brings them to agree.
+    pub fn open(config: Config) -> Result<Agent, AgentError> {
+        let lock = take_lock(&config.state_dir)?;
+        let queue = Queue::open(&config.state_dir.join(files::QUEUE))?;
+        let spool = Spool::open(&config.state_dir).map_err(|e| AgentError::Halt(chain(&e)))?;
+        let reader = queue.reader()?;
+        let now = Instant::now();
+        let folders = config.watches.iter().map(|watch| FolderState {
+            watch: watch.clone(),
+            settling: Arc::default(),
+            due: now,
+            last: None,
+            is_looking: false,
+            has_unsettled: false,
+        });
+        let folders = folders.collect();
+        let context = Context {
+            instance: reader.instance()?,
+            config,
+            queue,
+            spool,
+            control: Control::default(),
+            buckets: Buckets::default(),
+            sent_bytes: AtomicU64::new(0),
+            erasing: tokio::sync::Mutex::new(()),
+        };
+        recover::recover(&context)?;
+        let wake = Arc::new(Notify::new());
+        Ok(Agent {
+            context: Arc::new(context),
+            reader,
+            folders,
+            hints: Arc::new(Mutex::new(Hints::new(Arc::clone(&wake)))),
+            wake,
+            tasks: JoinSet::new(),
+            at_work: HashMap::new(),
+            told: None,
+            _lock: lock,
+        })
+    }
+
+    /// What the front desk may look at while the agent runs.
+    pub fn context(&self) -> Arc<Context> {
+        Arc::clone(&self.context)
+    }
+
+    /// Runs until there is nothing left to do, or until `stop` is told.
+    pub async fn run(&mut self, until: RunUntil, stop: Arc<Notify>) -> Result<End, AgentError> {
+        systemd::ready();
+        let round = systemd::watchdog_interval().map_or(ROUND, |limit| ROUND.min(limit / 3));
+        let end = loop {
+            self.look_through_due_folders();
+            let started = self.start_due_clips().await?;
+            self.tell_status(round)?;
+            if until == RunUntil::Idle && started == 0 && self.is_idle()? {
+                break End::Idle;
+            }
+            let now = Instant::now();
+            let folder_due = self.folders.iter().filter(|f| !f.is_looking).map(|f| f.due).min();
+            let rest = folder_due.map_or(round, |due| due.saturating_duration_since(now));
+            tokio::select! {
+                Some(done) = self.tasks.join_next_with_id() => self.finish(done).await?,
+                () = self.wake.notified() => self.take_hints(),
+                () = stop.notified() => break End::Stopped,
+                () = tokio::time::sleep(rest.min(round)) => {}
+            }
+        };
+        systemd::stopping();
+        self.stop_work().await;
+        Ok(end)
+    }
+
+    fn take_hints(&mut self) {
+        let hinted = self.hints.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for folder in self.folders.iter_mut().filter(|f| hinted.contains(&f.watch.path)) {
+            folder.due = folder.due.min(folder.earliest());
+        }
+    }
+
+    fn look_through_due_folders(&mut self) {
+        let now = Instant::now();
+        for (index, folder) in self.folders.iter_mut().enumerate() {
+            if folder.is_looking || folder.due > now {
+                continue;
+            }
+            folder.is_looking = true;
+            let interval = Duration::from_secs(self.context.config.rescan_seconds);
+            folder.due = now + interval;
+            let (context, hints) = (Arc::clone(&self.context), Arc::clone(&self.hints));
+            let (watch, settling) = (folder.watch.clone(), Arc::clone(&folder.settling));
+            self.tasks.spawn(async move {
+                let looked = tokio::task::spawn_blocking(move || {
+                    look(&context, &hints, &watch, &settling)
+                });
+                let looked = looked.await;
+                let looked = looked.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+                Done::Folder { index, began: now, looked }
+            });
+        }
+    }
+
+    /// Starts what is due, lane by lane; returns how many clips were started.
+    async fn start_due_clips(&mut self) -> Result<usize, AgentError> {
+        let mut started = 0;
+        for (state, size) in LANES {
+            let busy: HashSet<ClipId> =
+                self.at_work.values().filter(|work| work.1 == state).map(|work| work.0).collect();
+            let mut free = size.saturating_sub(busy.len());
+            if free == 0 {
+                continue;
+            }
+            let mut postponed = Vec::new();
+            let now = clock::now();
+            for due in self.reader.due(state, now, LOOK_COUNT_MAX)? {
+                if free == 0 {
+                    break;
+                }
+                if self.at_work.values().any(|work| work.0 == due.clip.id) {
+                    continue;
+                }
+                let policy = Policy::of(&self.context.config, &due.clip);
+                match next_step(&due.clip, &policy, now) {
+                    Step::Done | Step::Operator | Step::WaitForScan => postponed.push((due, None)),
+                    Step::Wait(until) => postponed.push((due, Some(until))),
+                    step @ (Step::Erase(_)
+                    | Step::Push(_)
+                    | Step::Seal
+                    | Step::Store
+                    | Step::Unspool) => {
+                        self.start(due.clip, step, state);
+                        free -= 1;
+                        started += 1;
+                    }
+                }
+            }
+            if !postponed.is_empty() {
+                // More may be due behind them: the loop goes round at once.
+                started += postponed.len();
+                self.context.queue.postpone(postponed).await?;
+            }
+        }
+        Ok(started)
+    }
+
+    fn start(&mut self, clip: Clip, step: Step, state: State) {
+        let id = clip.id;
+        let context = Arc::clone(&self.context);
+        let task = self.tasks.spawn(async move { Done::Clip(work::act(context, clip, step).await) });
+        self.at_work.insert(task.id(), (id, state));
+    }
+
+    async fn finish(&mut self, done: Result<(Id, Done), JoinError>) -> Result<(), AgentError> {
+        match done {
+            Ok((id, Done::Clip(result))) => {
+                self.at_work.remove(&id);
+                result
+            }
+            Ok((_, Done::Folder { index, began, looked })) => {
+                let looked = looked?;
+                let folder = &mut self.folders[index];
+                folder.is_looking = false;
+                folder.last = Some((began, began.elapsed()));
+                folder.has_unsettled = looked.settles_at.is_some();
+                if let Some(settles_at) = looked.settles_at {
+                    folder.due = folder.due.min(settles_at.max(folder.earliest()));
+                }
+                Ok(())
+            }
+            Err(error) => match self.at_work.remove(&error.id()) {
+                // A clip that panics a worker waits for an operator; the others go on.
+                Some((clip, _)) if error.is_panic() => {
+                    tracing::error!(clip = clip.0, "the worker panicked");
+                    let cause = "a fault of dockseal: the worker panicked".to_owned();
+                    let hold = Hold {
+                        reason: Reason::Internal,
+                        until: Until::Operator,
+                        since: clock::now(),
+                        attempts: 1,
+                        cause,
+                    };
+                    Ok(self.context.queue.record(clip, vec![Fact::Held(hold)]).await?)
+                }
+                _ => Err(AgentError::Halt("a task of the agent panicked".into())),
+            },
+        }
+    }
+
+    /// Whether nothing is in progress, and nothing is due or will be without a new event.
+    fn is_idle(&self) -> Result<bool, AgentError> {
+        let is_settled = |f: &FolderState| {
+            !f.is_looking && f.last.is_some() && !f.has_unsettled && f.due > Instant::now()
+        };
+        let hinted = self.hints.lock().unwrap_or_else(PoisonError::into_inner).has_any();
+        Ok(self.tasks.is_empty()
+            && !hinted
+            && self.folders.iter().all(is_settled)
+            && self.reader.due_count(clock::now())? == 0)
+    }
+
+    fn tell_status(&mut self, round: Duration) -> Result<(), AgentError> {
+        if self.told.is_some_and(|told| told.elapsed() < round) {
+            return Ok(());
+        }
+        self.told = Some(Instant::now());
+        let states = self.reader.states()?;
+        let count = |state| states.iter().find(|line| line.state == state).map_or(0, |l| l.count);
+        let status = format!(
+            "{} to seal, {} to push, {} stored or erased",
+            count(State::Seen),
+            count(State::Sealed),
+            count(State::Stored) + count(State::Erased)
+        );
+        systemd::alive(&status);
+        Ok(())
+    }
+
+    /// Lets sealing stop at the next block and pushes end or be dropped. Nothing depends on it:
+    /// what is not recorded is done again.
+    async fn stop_work(&mut self) {
+        self.context.control.stop.store(true, Ordering::Relaxed);
+        let ending = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_PATIENCE, ending).await.is_err() {
+            tracing::warn!("work in progress is dropped, and will be done again");
+            self.tasks.abort_all();
+        }
+    }
+}
+
+impl FolderState {
+    /// The earliest time of the next look: one that takes long is not repeated all the time.
+    fn earliest(&self) -> Instant {
+        match self.last {
+            None => Instant::now(),
+            Some((began, took)) => began + took + LOOK_SPACING_MIN.max(took * 10),
+        }
+    }
+}
+
+fn look(
+    context: &Context,
+    hints: &Mutex<Hints>,
+    watch: &Watch,
+    settling: &Mutex<Settling>,
+) -> Result<Looked, QueueError> {
+    // Watched before it is looked through: what comes in between is hinted at.
+    let identity = fs::Folder::open(&watch.path).ok().map(|folder| folder.identity());
+    let mode = identity.map_or("poll", |identity| {
+        hints.lock().unwrap_or_else(PoisonError::into_inner).watch(&watch.path, identity)
+    });
+    let mut settling = settling.lock().unwrap_or_else(PoisonError::into_inner);
+    discover::look_through(context, watch, &mut settling, mode)
+}
+
+fn take_lock(state_dir: &Path) -> Result<File, AgentError> {
+    let path = state_dir.join(files::LOCK);
+    let lock = fs::lock(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => AgentError::NotInitialised(state_dir.to_owned()),
+        _ => AgentError::Lock(error),
+    })?;
+    let Some(mut file) = lock else {
+        let pid = std::fs::read_to_string(&path).unwrap_or_default();
+        return Err(AgentError::AlreadyRunning { pid: pid.trim().to_owned() });
+    };
+    let write = |file: &mut File| {
+        file.set_len(0)?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write(&mut file).map_err(AgentError::Lock)?;
+    Ok(file)
+}
+
+/// Prepares a state directory: folder, queue, spool. One that is prepared is left as it is.
+pub fn initialise(state_dir: &Path) -> Result<(), AgentError> {
+    fs::create_private_folder(state_dir).map_err(AgentError::StateDir)?;
+    let _lock = take_lock(state_dir)?;
+    Queue::create(&state_dir.join(files::QUEUE))?;
+    Spool::open(state_dir).map_err(AgentError::StateDir)?;
+    fs::sync_folder(state_dir).map_err(AgentError::StateDir)
+}
+
+/// The id of the process whose daemon runs on a state directory, if one does.
+pub fn running(state_dir: &Path) -> std::io::Result<Option<String>> {
+    let path = state_dir.join(files::LOCK);
+    if fs::is_locked(&path)? {
+        Ok(Some(std::fs::read_to_string(path)?.trim().to_owned()))
+    } else {
+        Ok(None)
+    }
+}
+
+/// Why the agent ended, or did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Another daemon has the state directory.
+    #[error("a daemon is running on this state directory already (process {pid})")]
+    AlreadyRunning {
+        /// Its process id.
+        pid: String,
+    },
+    /// What the disk holds is no longer known; a restart begins from what is durable.
+    #[error("stopped, because the disk failed: {0}")]
+    Halt(String),
+    /// The lock could not be taken.
+    #[error("cannot take the lock of the state directory")]
+    Lock(#[source] std::io::Error),
+    /// `dockseal init` was not run.
+    #[error("the state directory {} does not exist", .0.display())]
+    NotInitialised(PathBuf),
+    /// The queue failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The state directory could not be made.
+    #[error("cannot prepare the state directory")]
+    StateDir(#[source] std::io::Error),
+}

@@ -1,0 +1,288 @@
+//! Doing one step of one clip: the effect, its sync, then the facts that it makes true.
+
+use std::sync::Arc;
+
+use super::{AgentError, Context};
+use crate::clip::{Clip, Fact, Plaintext, SealedFile, SealedName, Source, State};
+use crate::dock::config::EraseWhen;
+use crate::dock::erase::{erase, quarantine_name};
+use crate::dock::lifecycle::{EraseProof, Policy, Step, hold_after};
+use crate::dock::push::push;
+use crate::dock::seal::{Origin, SealFault, is_same_again, seal};
+use crate::dock::spool::SpoolError;
+use crate::edge::bucket::BucketError;
+use crate::edge::clock;
+use crate::edge::fs::{Folder, is_absent};
+use crate::envelope::stream::payload_size;
+use crate::error::{Disposition, Fault, chain};
+use crate::hold::{Hold, Reason, Until};
+
+/// Room for the header in the estimate of a sealed file's size.
+const HEADER_ROOM: u64 = 64 << 10;
+
+/// Does `step` and records what became true.
+pub(super) async fn act(context: Arc<Context>, clip: Clip, step: Step) -> Result<(), AgentError> {
+    let id = clip.id;
+    let facts = match step {
+        Step::Seal => blocking(&context, move |context| seal_clip(context, &clip)).await?,
+        Step::Push(bucket) => push_clip(&context, &clip, &bucket).await?,
+        Step::Store => {
+            tracing::info!(clip = id.0, "stored in every required bucket");
+            vec![Fact::Stored(clock::now())]
+        }
+        Step::Erase(proof) => {
+            // One at a time: they share the quarantine folder.
+            let _turn = context.erasing.lock().await;
+            blocking(&context, move |context| Ok(erase_clip(context, &clip, proof))).await?
+        }
+        Step::Unspool => blocking(&context, move |context| unspool(context, &clip)).await?,
+        Step::Done | Step::Operator | Step::Wait(_) | Step::WaitForScan => {
+            unreachable!("waiting is not work")
+        }
+    };
+    if facts.is_empty() { Ok(()) } else { Ok(context.queue.record(id, facts).await?) }
+}
+
+async fn blocking(
+    context: &Arc<Context>,
+    work: impl FnOnce(&Context) -> Result<Vec<Fact>, AgentError> + Send + 'static,
+) -> Result<Vec<Fact>, AgentError> {
+    let context = Arc::clone(context);
+    match tokio::task::spawn_blocking(move || work(&context)).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// What a fault of sealing or erasing means: a hold, or the end of the process.
+fn held(context: &Context, clip: &Clip, fault: &impl Fault) -> Result<Vec<Fact>, AgentError> {
+    if fault.disposition() == Disposition::Halt {
+        return Err(AgentError::Halt(chain(fault)));
+    }
+    let hold = hold_after(clip.hold.as_ref(), fault, clock::now(), context.jitter());
+    tracing::warn!(clip = clip.id.0, reason = hold.reason.code(), "held: {}", hold.cause);
+    Ok(vec![Fact::Held(hold)])
+}
+
+fn seal_clip(context: &Context, clip: &Clip) -> Result<Vec<Fact>, AgentError> {
+    match try_seal(context, clip) {
+        Ok(sealed) => {
+            tracing::info!(clip = clip.id.0, digest = %sealed.name, "sealed");
+            Ok(vec![Fact::Sealed(sealed)])
+        }
+        Err(SealClipFault::Seal(SealFault::Stopped)) => Ok(vec![]),
+        Err(SealClipFault::Seal(fault)) => held(context, clip, &fault),
+        Err(SealClipFault::Spool(fault)) => held(context, clip, &fault),
+        Err(SealClipFault::Work(fault)) => held(context, clip, &fault),
+    }
+}
+
+/// The faults that may come between a file in a dock folder and a durable sealed file.
+enum SealClipFault {
+    Seal(SealFault),
+    Spool(SpoolError),
+    Work(WorkFault),
+}
+
+impl From<SealFault> for SealClipFault {
+    fn from(fault: SealFault) -> Self {
+        SealClipFault::Seal(fault)
+    }
+}
+
+impl From<SpoolError> for SealClipFault {
+    fn from(fault: SpoolError) -> Self {
+        SealClipFault::Spool(fault)
+    }
+}
+
+impl From<WorkFault> for SealClipFault {
+    fn from(fault: WorkFault) -> Self {
+        SealClipFault::Work(fault)
+    }
+}
+
+fn try_seal(context: &Context, clip: &Clip) -> Result<SealedFile, SealClipFault> {
+    let Source { folder, path } = clip.source.as_ref().ok_or(WorkFault::NoSource)?;
+    let watch = context.config.watch(folder).ok_or(WorkFault::NotWatched)?;
+    let absent = |error| if is_absent(&error) { WorkFault::Absent } else { WorkFault::Open(error) };
+    let folder = Folder::open(folder).map_err(absent)?;
+    let (mut file, _) = folder.open_clip(path).map_err(absent)?;
+    let now = clock::now();
+    let estimate = payload_size(clip.generation.size_bytes).saturating_add(HEADER_ROOM);
+    let mut draft = context.spool.begin(clip.id.0, estimate)?;
+    let camera = watch.camera.as_ref().and_then(|rule| rule.camera(path));
+    let origin = Origin {
+        dock: &context.config.dock,
+        camera: camera.as_deref(),
+        path,
+        generation: &clip.generation,
+        now,
+    };
+    let recipients = &context.config.recipients;
+    let sealed = seal(&mut file, origin, recipients, &mut draft, &context.control)?;
+    let mut fact = SealedFile {
+        name: sealed.name,
+        size_bytes: sealed.size_bytes,
+        commitment: sealed.commitment,
+        sealed_at: now,
+        reread: false,
+        in_spool: true,
+    };
+    context.spool.publish(draft, &fact, &clip.generation)?;
+    if watch.erase == EraseWhen::WhenSealed {
+        fact.reread = is_same_again(&mut file, &sealed, &context.control)?
+            && context.spool.is_intact(sealed.name).map_err(SpoolError::Write)?;
+        if !fact.reread {
+            tracing::error!(clip = clip.id.0, "a second reading differed; kept until stored");
+        }
+    }
+    Ok(fact)
+}
+
+async fn push_clip(
+    context: &Context,
+    clip: &Clip,
+    bucket_name: &str,
+) -> Result<Vec<Fact>, AgentError> {
+    let sealed = clip.sealed.expect("only sealed clips are pushed");
+    let pushed = try_push(context, sealed.name, bucket_name).await;
+    let now = clock::now();
+    let receipt = match pushed {
+        Ok(receipt) => receipt,
+        Err(BucketError::SpoolDamaged) => return damaged(context, clip, sealed.name),
+        Err(BucketError::Spool(error)) if is_absent(&error) => {
+            return damaged(context, clip, sealed.name);
+        }
+        Err(error) => {
+            let before = clip.delivery(bucket_name).and_then(|delivery| delivery.hold.as_ref());
+            let hold = hold_after(before, &error, now, context.jitter());
+            let (id, attempts) = (clip.id.0, hold.attempts);
+            tracing::warn!(clip = id, bucket = bucket_name, attempts, "not pushed: {}", hold.cause);
+            let problem = Some(hold.cause.clone());
+            context.queue.bucket_answered(bucket_name.to_owned(), problem, now).await?;
+            return Ok(vec![Fact::DeliveryHeld { bucket: bucket_name.to_owned(), hold }]);
+        }
+    };
+    context.queue.bucket_answered(bucket_name.to_owned(), None, now).await?;
+    let evidence = receipt.evidence.word();
+    tracing::info!(clip = clip.id.0, bucket = bucket_name, evidence, digest = %sealed.name, "pushed");
+    let is_weak = !Policy::of(&context.config, clip).suffices(&receipt);
+    let mut facts = vec![Fact::Acknowledged(receipt)];
+    if is_weak {
+        let cause = "acknowledged, but neither digest nor content could be checked".to_owned();
+        let hold = operator_hold(Reason::ReceiptWeak, cause);
+        facts.push(Fact::DeliveryHeld { bucket: bucket_name.to_owned(), hold });
+    }
+    Ok(facts)
+}
+
+async fn try_push(
+    context: &Context,
+    name: SealedName,
+    bucket_name: &str,
+) -> Result<crate::clip::Receipt, BucketError> {
+    let config = context.config.buckets.iter().find(|bucket| bucket.name == bucket_name);
+    let config = config.expect("the policy names only configured buckets");
+    let bucket = context.buckets.open(config)?;
+    let file = context.spool.read(name).map_err(BucketError::Spool)?;
+    let sent = |size| context.count_sent(size);
+    push(&bucket, bucket_name, &context.config.dock, file, name, &sent, clock::now).await
+}
+
+/// The sealed file is not what it was. While the plaintext lies in the dock folder the clip is
+/// sealed again; after that, what is left is kept for an operator.
+pub(super) fn damaged(
+    context: &Context,
+    clip: &Clip,
+    name: SealedName,
+) -> Result<Vec<Fact>, AgentError> {
+    tracing::error!(clip = clip.id.0, digest = %name, "the sealed file in the spool is damaged");
+    if clip.plaintext != Plaintext::Present || clip.state() != State::Sealed {
+        let cause = "the sealed file is missing or damaged, and its source is gone".to_owned();
+        return Ok(vec![Fact::Held(operator_hold(Reason::SpoolDamaged, cause))]);
+    }
+    // Removed before the fact: should the process end in between, the start finds a clip whose
+    // sealed file is missing, and comes here again.
+    context.spool.remove(name).map_err(|error| AgentError::Halt(chain(&error)))?;
+    Ok(vec![Fact::SealLost])
+}
+
+fn erase_clip(context: &Context, clip: &Clip, proof: EraseProof) -> Vec<Fact> {
+    let Source { folder, path } = clip.source.as_ref().expect("proven to be present");
+    let place = quarantine_name(&context.instance, clip.id);
+    let erased = match Folder::open(folder) {
+        Ok(folder) => erase(proof, &folder, path, &clip.generation, &place),
+        Err(error) => Err(crate::dock::erase::EraseFault::Look(error)),
+    };
+    match erased {
+        Ok(plaintext) => {
+            tracing::info!(clip = clip.id.0, plaintext = plaintext.word(), "plaintext gone");
+            vec![Fact::Gone { plaintext, at: clock::now() }]
+        }
+        Err(fault) => {
+            let hold = hold_after(clip.hold.as_ref(), &fault, clock::now(), context.jitter());
+            tracing::warn!(clip = clip.id.0, reason = hold.reason.code(), "held: {}", hold.cause);
+            vec![Fact::Held(hold)]
+        }
+    }
+}
+
+fn unspool(context: &Context, clip: &Clip) -> Result<Vec<Fact>, AgentError> {
+    let sealed = clip.sealed.expect("only sealed clips are in the spool");
+    // Removed before the fact: a file without a fact is found at the start, a fact without a file
+    // would leave it there for ever.
+    match context.spool.remove(sealed.name) {
+        Ok(()) => Ok(vec![Fact::Unspooled]),
+        Err(error) => held(context, clip, &SpoolRemove(error)),
+    }
+}
+
+fn operator_hold(reason: Reason, cause: String) -> Hold {
+    Hold { reason, until: Until::Operator, since: clock::now(), attempts: 1, cause }
+}
+
+/// Faults of walking between the rooms.
+#[derive(Debug, thiserror::Error)]
+enum WorkFault {
+    #[error("the file is not there")]
+    Absent,
+    #[error("the queue does not know where the file lies")]
+    NoSource,
+    #[error("its folder is no longer configured as a [[watch]]")]
+    NotWatched,
+    #[error("cannot open the file")]
+    Open(#[source] std::io::Error),
+}
+
+impl Fault for WorkFault {
+    fn disposition(&self) -> Disposition {
+        match self {
+            // The next look through the folder says what became of it.
+            WorkFault::Absent | WorkFault::Open(_) => Disposition::Retry,
+            WorkFault::NoSource | WorkFault::NotWatched => Disposition::Park,
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            WorkFault::Absent | WorkFault::NotWatched => Reason::SourceAway,
+            WorkFault::NoSource => Reason::Internal,
+            WorkFault::Open(_) => Reason::Unreadable,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot remove the sealed file from the spool")]
+struct SpoolRemove(#[source] std::io::Error);
+
+impl Fault for SpoolRemove {
+    fn disposition(&self) -> Disposition {
+        Disposition::Retry
+    }
+
+    fn reason(&self) -> Reason {
+        Reason::SpoolFull
+    }
+}
