@@ -228,8 +228,7 @@ UNWRAP = {"X25519": (unwrap_x25519, 32), "mlkem768x25519": (unwrap_mlkem768x2551
 
 def unwrap(stanzas, identities):
     """The file key."""
-    ours = [kind for kind, _, _ in stanzas if kind != MANIFEST_TYPE]
-    if "scrypt" in ours and len(ours) > 1:
+    if len(stanzas) > 1 and any(kind == "scrypt" for kind, _, _ in stanzas):
         raise Refused("a passphrase stanza that does not stand alone")
     found = None
     for kind, args, body in stanzas:
@@ -284,12 +283,12 @@ def refuse_twice(pairs):
 
 def read_manifest(stanzas, file_key):
     """The manifest, or None where there is none. Only after verify_mac."""
-    found = [(args, body) for kind, args, body in stanzas if kind == MANIFEST_TYPE]
+    found = [stanza for stanza in stanzas if stanza[0].startswith("dockseal.manifest/")]
     if not found:
         return None
-    args, body = found[0]
-    if len(found) > 1 or len(args) != 1:
-        raise Refused("a second manifest, or one without its salt")
+    kind, args, body = found[0]
+    if len(found) > 1 or kind != MANIFEST_TYPE or len(args) != 1:
+        raise Refused("a second manifest, one of a later version, or one without its salt")
     salt = unbase64(args[0])
     text_size = len(body) - TAG_SIZE
     if len(salt) != 16 or text_size % 512 or not 0 < text_size <= 8192:
