@@ -20,4 +20,7 @@ pub mod error;
 
 pub mod edge;
 
+#[cfg(feature = "authority")]
+pub mod authority;
+
 pub mod cli;
