@@ -21,6 +21,8 @@ pub mod hold;
 
 pub mod edge;
 
+#[cfg(feature = "authority")]
+pub mod authority;
 #[cfg(feature = "dock")]
 pub mod dock;
 

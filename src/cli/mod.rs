@@ -1,5 +1,7 @@
 //! The front desk: exit codes, errors with hints, and the only place that prints.
 
+#[cfg(feature = "authority")]
+pub mod authority;
 #[cfg(feature = "dock")]
 pub mod dock;
 
@@ -89,14 +91,19 @@ pub fn conclude(program: &str, result: Result<Exit, Complaint>) -> ExitCode {
         Err(complaint) => complaint,
     };
     if complaint.exit != Exit::Ok {
-        let mut err = io::stderr().lock();
-        // Nowhere is left to say that standard error is closed.
-        let _ = writeln!(err, "{program}: error: {}", complaint.message);
-        if let Some(hint) = &complaint.hint {
-            let _ = writeln!(err, "{program}: hint: {hint}");
-        }
+        complain(program, &complaint);
     }
     complaint.exit.into()
+}
+
+/// Prints an error and its hint on standard error; for commands that go on after one.
+pub fn complain(program: &str, complaint: &Complaint) {
+    let mut err = io::stderr().lock();
+    // Nowhere is left to say that standard error is closed.
+    let _ = writeln!(err, "{program}: error: {}", complaint.message);
+    if let Some(hint) = &complaint.hint {
+        let _ = writeln!(err, "{program}: hint: {hint}");
+    }
 }
 
 /// Prints one JSON document and a line feed.

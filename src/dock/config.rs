@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::edge::bucket::SECRET_OPTIONS;
+use crate::edge::credentials;
 use crate::edge::fs::name_matches;
 use crate::envelope::recipient::{Recipient, Recipients};
 
@@ -103,7 +103,8 @@ impl CameraRule {
         let mut rest = rule;
         while let Some((text, after)) = rest.split_once('{') {
             let (number, after) = after.split_once('}').ok_or("`{` without `}`")?;
-            let number: usize = number.parse().map_err(|_| format!("`{{{number}}}`: not a number"))?;
+            let number: usize =
+                number.parse().map_err(|_| format!("`{{{number}}}`: not a number"))?;
             if number == 0 {
                 return Err("folders are counted from {1}".into());
             }
@@ -364,7 +365,7 @@ impl Check<'_> {
             self.wrong(&raw.url, "expected s3://BUCKET/PREFIX or file:///PATH");
         }
         for (option, value) in &raw.options {
-            if SECRET_OPTIONS.contains(&option.as_str()) {
+            if credentials::is_secret(option) {
                 let message = format!(
                     "`{option}` is a secret: put it into a credentials_file, a systemd \
                      credential or the environment"
@@ -375,7 +376,8 @@ impl Check<'_> {
         if let Some(file) = &raw.credentials_file {
             self.absolute(file);
         }
-        let plain = |(key, value): (&String, &Spanned<String>)| (key.clone(), value.get_ref().clone());
+        let plain =
+            |(key, value): (&String, &Spanned<String>)| (key.clone(), value.get_ref().clone());
         BucketConfig {
             name: raw.name.get_ref().clone(),
             url: url.clone(),

@@ -136,9 +136,7 @@ impl Fault for EraseFault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip::{
-        Clip, Evidence, Fact, Receipt, SealedFile, SealedName, Source, Timestamp,
-    };
+    use crate::clip::{Clip, Evidence, Fact, Receipt, SealedFile, SealedName, Source, Timestamp};
     use crate::dock::config::EraseWhen;
     use crate::dock::lifecycle::{BucketPolicy, Policy, prove};
 
@@ -153,7 +151,8 @@ mod tests {
         std::fs::create_dir(dir.path().join("cam")).expect("created");
         std::fs::write(dir.path().join("cam/a.mp4"), b"clip").expect("written");
         let folder = Folder::open(dir.path()).expect("opened");
-        let generation = folder.look(Path::new("cam/a.mp4")).expect("ok").expect("there").generation;
+        let generation =
+            folder.look(Path::new("cam/a.mp4")).expect("ok").expect("there").generation;
         Fixture { dir, folder, generation }
     }
 
@@ -169,11 +168,8 @@ mod tests {
             reread: false,
             in_spool: true,
         };
-        let receipt = Receipt {
-            bucket: "a".into(),
-            evidence: Evidence::ReadBack,
-            stored_at: Timestamp(0),
-        };
+        let receipt =
+            Receipt { bucket: "a".into(), evidence: Evidence::ReadBack, stored_at: Timestamp(0) };
         for fact in [Fact::Sealed(sealed), Fact::Acknowledged(receipt)] {
             clip.apply(fact).expect("no contradiction");
         }

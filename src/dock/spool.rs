@@ -94,7 +94,8 @@ impl Spool {
         let unfinished = self.folder.join(UNFINISHED).join(format!("{}.json", sealed.name));
         let mut file = fs::create_private(&unfinished).map_err(SpoolError::Write)?;
         file.write_all(&text).map_err(SpoolError::Write)?;
-        fs::publish(&file, &unfinished, &self.sidecar_path(sealed.name)).map_err(SpoolError::Sync)?;
+        fs::publish(&file, &unfinished, &self.sidecar_path(sealed.name))
+            .map_err(SpoolError::Sync)?;
         let finished = self.path(sealed.name);
         fs::publish(draft.out.get_ref(), &draft.path, &finished).map_err(SpoolError::Sync)?;
         draft.is_published = true;
@@ -144,7 +145,9 @@ impl Spool {
             let entry = entry?;
             let file_name = entry.file_name();
             let name = file_name.to_str().and_then(|name| name.strip_suffix(".age"));
-            let Some(name) = name.and_then(|name| name.parse::<SealedName>().ok()) else { continue };
+            let Some(name) = name.and_then(|name| name.parse::<SealedName>().ok()) else {
+                continue;
+            };
             let read = std::fs::read(self.sidecar_path(name)).ok();
             let sidecar = read.and_then(|text| serde_json::from_slice::<Sidecar>(&text).ok());
             let known = sidecar.and_then(|sidecar| sidecar.facts(name));
@@ -300,7 +303,12 @@ mod tests {
     use super::*;
 
     fn sealed(name: SealedName) -> SealedFile {
-        SealedFile { commitment: [5; 32], sealed_at: Timestamp(7), reread: true, ..unknown(name, 3) }
+        SealedFile {
+            commitment: [5; 32],
+            sealed_at: Timestamp(7),
+            reread: true,
+            ..unknown(name, 3)
+        }
     }
 
     const GENERATION: Generation = Generation {

@@ -35,10 +35,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Options that hold a secret: never in the config file, where backups and tickets would copy it.
-pub const SECRET_OPTIONS: [&str; 4] =
-    ["aws_secret_access_key", "aws_session_token", "secret_access_key", "session_token"];
-
 /// One bucket, opened; no request was made yet.
 #[derive(Debug, Clone)]
 pub struct Bucket {
@@ -230,10 +226,7 @@ impl Bucket {
     }
 }
 
-fn open_folder(
-    url: &url::Url,
-    options: &BTreeMap<String, String>,
-) -> Result<Bucket, BucketError> {
+fn open_folder(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {
     if let Some(option) = options.keys().next() {
         return Err(BucketError::Option { option: option.clone(), why: "file:// has none".into() });
     }
@@ -251,9 +244,8 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
     let invalid = |why: &str| BucketError::Url { url: url.to_string(), why: why.to_owned() };
     let name = url.host_str().ok_or_else(|| invalid("expected s3://BUCKET/PREFIX"))?;
     let prefix = Key::parse(url.path().trim_matches('/')).map_err(|e| invalid(&e.to_string()))?;
-    let client = ClientOptions::new()
-        .with_timeout(REQUEST_TIMEOUT)
-        .with_connect_timeout(CONNECT_TIMEOUT);
+    let client =
+        ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
     // The durable queue tries again; object_store's own ten retries would only hide the cause.
     let retry = RetryConfig {
         max_retries: 1,
@@ -282,8 +274,10 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
         return Err(BucketError::NoCredentials);
     }
     if let Some(endpoint) = configured(AmazonS3ConfigKey::Endpoint) {
-        let endpoint = url::Url::parse(&endpoint)
-            .map_err(|e| BucketError::Option { option: "aws_endpoint".into(), why: e.to_string() })?;
+        let endpoint = url::Url::parse(&endpoint).map_err(|e| BucketError::Option {
+            option: "aws_endpoint".into(),
+            why: e.to_string(),
+        })?;
         if endpoint.scheme() == "http" && is_loopback(&endpoint) {
             builder = builder.with_allow_http(true);
         } else if endpoint.scheme() == "http" && !allows_http(options) {

@@ -4,25 +4,31 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Environment variables that are understood, and the option each sets.
-const VARIABLES: [(&str, &str); 4] = [
-    ("AWS_ACCESS_KEY_ID", "aws_access_key_id"),
-    ("AWS_ENDPOINT_URL", "aws_endpoint"),
-    ("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key"),
-    ("AWS_SESSION_TOKEN", "aws_session_token"),
+/// What is read from the environment, and the options that say the same.
+const FROM_ENVIRONMENT: [(&str, &[&str]); 5] = [
+    ("AWS_ACCESS_KEY_ID", &["aws_access_key_id", "access_key_id"]),
+    ("AWS_SECRET_ACCESS_KEY", &["aws_secret_access_key", "secret_access_key"]),
+    ("AWS_SESSION_TOKEN", &["aws_session_token", "aws_token", "session_token", "token"]),
+    ("AWS_ENDPOINT_URL", &["aws_endpoint", "aws_endpoint_url", "endpoint", "endpoint_url"]),
+    ("AWS_REGION", &["aws_region", "region"]),
 ];
 
-/// The options of a bucket together with its secrets.
-///
-/// Later ones win: the environment, then the systemd credential `bucket-<name>`, then
-/// `file`, then what the config says. The files are read again at every call, so that new
-/// credentials need no restart.
+/// Whether an option holds a secret. Such a one never stands in the config file, where backups
+/// and tickets would copy it.
+pub fn is_secret(option: &str) -> bool {
+    let secret = |(name, _): &&(&str, &[&str])| name.contains("SECRET") || name.contains("TOKEN");
+    FROM_ENVIRONMENT.iter().filter(secret).any(|(_, same)| same.contains(&option))
+}
+
+/// The options of a dock's bucket together with its secrets: what the config says, then `file`,
+/// then the systemd credential `bucket-<name>`, then the environment; the first that says
+/// something counts. The files are read at every call, so that new credentials need no restart.
 pub fn with_secrets(
     name: &str,
     options: &BTreeMap<String, String>,
     file: Option<&Path>,
 ) -> io::Result<BTreeMap<String, String>> {
-    let mut merged = from_environment();
+    let mut merged = BTreeMap::new();
     if let Some(credential) = systemd_credential(name)
         && credential.exists()
     {
@@ -32,15 +38,30 @@ pub fn with_secrets(
         merged.extend(read(file)?);
     }
     merged.extend(options.clone());
-    Ok(merged)
+    Ok(with_environment(merged))
 }
 
-/// The options that the environment sets.
-pub fn from_environment() -> BTreeMap<String, String> {
-    let set = |&(variable, option): &(&str, &str)| {
-        Some((option.to_owned(), std::env::var(variable).ok().filter(|value| !value.is_empty())?))
-    };
-    VARIABLES.iter().filter_map(set).collect()
+/// Adds what the environment says and the options do not.
+pub fn with_environment(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    add(options, |name| std::env::var(name).ok())
+}
+
+fn add(
+    mut options: BTreeMap<String, String>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> BTreeMap<String, String> {
+    // A token of the environment's credentials fits no others.
+    let own_key = FROM_ENVIRONMENT[0].1.iter().any(|option| options.contains_key(*option));
+    for (name, same) in FROM_ENVIRONMENT {
+        let given = same.iter().any(|option| options.contains_key(*option));
+        if given || (own_key && name == "AWS_SESSION_TOKEN") {
+            continue;
+        }
+        if let Some(value) = variable(name).filter(|value| !value.is_empty()) {
+            options.insert(same[0].to_owned(), value);
+        }
+    }
+    options
 }
 
 /// Where systemd puts the credential of a bucket (`LoadCredential=bucket-NAME:FILE`).
@@ -89,5 +110,18 @@ mod tests {
         std::fs::write(&path, "hunter2\n").expect("written");
         let error = with_secrets("primary", &options, Some(&path)).expect_err("malformed");
         assert!(error.to_string().contains("line 1") && !error.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_environment_fills_in_and_never_overrides() {
+        let environment = |name: &str| Some(format!("{name} of the environment"));
+        let options = add(BTreeMap::new(), environment);
+        assert_eq!(options.len(), FROM_ENVIRONMENT.len());
+        let given = BTreeMap::from([("access_key_id".to_owned(), "mine".to_owned())]);
+        let options = add(given, environment);
+        assert_eq!(options["access_key_id"], "mine");
+        assert!(!options.contains_key("aws_access_key_id"));
+        assert!(!options.contains_key("aws_session_token"));
+        assert!(options.contains_key("aws_secret_access_key"));
     }
 }

@@ -63,7 +63,11 @@ pub(super) fn list(reader: &Reader, arguments: &ListArguments) -> Result<Exit, C
         writeln!(out, "no clips")?;
         return Ok(Exit::Ok);
     }
-    writeln!(out, "{:>6}  {:6}  {:>10}  {:12}  {:7}  FILE", "CLIP", "STATE", "SIZE", "DIGEST", "SEEN")?;
+    writeln!(
+        out,
+        "{:>6}  {:6}  {:>10}  {:12}  {:7}  FILE",
+        "CLIP", "STATE", "SIZE", "DIGEST", "SEEN"
+    )?;
     let now = clock::now();
     for clip in &clips {
         let digest = clip.sealed.map_or(String::from("-"), |sealed| short(sealed.name));

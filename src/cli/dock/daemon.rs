@@ -115,7 +115,8 @@ fn listen(stop: &Arc<Notify>) -> Result<tokio::task::JoinHandle<()>, Complaint> 
 /// The exit code of work that is done as far as it could be.
 fn exit_of(reader: &Reader) -> Result<Exit, Complaint> {
     let held = reader.held();
-    let held = held.map_err(|error| Complaint::new(Exit::Failed, "cannot read the queue", &error))?;
+    let held =
+        held.map_err(|error| Complaint::new(Exit::Failed, "cannot read the queue", &error))?;
     let is_bucket = |line: &HeldLine| line.reason == Reason::BucketFailed;
     match held.len() {
         0 => Ok(Exit::Ok),

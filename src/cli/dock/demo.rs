@@ -93,10 +93,10 @@ fn config_text(places: &Places) -> Result<String, Complaint> {
             Complaint::text(Exit::Usage, message).hint("choose another folder with --dir")
         })
     };
-    let bucket = url::Url::from_file_path(&places.bucket).map_err(|()| {
-        Complaint::text(Exit::Failed, "the demo's folder has no absolute path")
-    })?;
-    let mut config = String::from("# Written by `dockseal demo`. `dockseal run` refuses these keys.\n");
+    let bucket = url::Url::from_file_path(&places.bucket)
+        .map_err(|()| Complaint::text(Exit::Failed, "the demo's folder has no absolute path"))?;
+    let mut config =
+        String::from("# Written by `dockseal demo`. `dockseal run` refuses these keys.\n");
     config.push_str("dock = \"demo-dock\"\n");
     config.push_str(&format!("state_dir = {}\n", text(&places.state)?));
     config.push_str(&format!("recipients = [\"{}\"]\n\n", EXAMPLE_RECIPIENTS[0]));

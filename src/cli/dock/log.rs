@@ -21,9 +21,8 @@ pub(super) fn begin(default: Option<&str>) {
     let wanted = std::env::var("DOCKSEAL_LOG").ok();
     let wanted = wanted.as_deref().or(default).unwrap_or(TARGETS_DEFAULT);
     let targets = wanted.parse::<tracing_subscriber::filter::Targets>();
-    let targets = targets.unwrap_or_else(|_| {
-        TARGETS_DEFAULT.parse().expect("the default is well formed")
-    });
+    let targets =
+        targets.unwrap_or_else(|_| TARGETS_DEFAULT.parse().expect("the default is well formed"));
     // systemd connects standard error to the journal and says so (systemd.exec(5)).
     let for_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let style = if for_journal { Style::Journal } else { Style::Terminal };

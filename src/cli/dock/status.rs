@@ -175,7 +175,11 @@ fn held_json(line: &HeldLine, now: Timestamp) -> HeldJson {
     }
 }
 
-fn folders(config: &Config, reader: &Reader, now: Timestamp) -> Result<Vec<FolderJson>, QueueError> {
+fn folders(
+    config: &Config,
+    reader: &Reader,
+    now: Timestamp,
+) -> Result<Vec<FolderJson>, QueueError> {
     let known = reader.folders()?;
     let line = |watch: &crate::dock::config::Watch| {
         let known = known.iter().find(|line| line.path == watch.path);
@@ -191,7 +195,11 @@ fn folders(config: &Config, reader: &Reader, now: Timestamp) -> Result<Vec<Folde
     Ok(config.watches.iter().map(line).collect())
 }
 
-fn buckets(config: &Config, reader: &Reader, now: Timestamp) -> Result<Vec<BucketJson>, QueueError> {
+fn buckets(
+    config: &Config,
+    reader: &Reader,
+    now: Timestamp,
+) -> Result<Vec<BucketJson>, QueueError> {
     let known = reader.buckets()?;
     let mut lines = Vec::new();
     for bucket in &config.buckets {
@@ -349,7 +357,8 @@ mod tests {
         };
         let states = ["seen", "sealed", "stored", "erased"];
         let states = states.map(|state| StateJson { state, count: 1_000_000, size_bytes: 1 << 50 });
-        let folder = |_| FolderJson { path: folder.path.clone(), mode: None, problem: None, ..folder };
+        let folder =
+            |_| FolderJson { path: folder.path.clone(), mode: None, problem: None, ..folder };
         let mut status = StatusJson {
             schema_version: 1,
             dock: "d".repeat(64),

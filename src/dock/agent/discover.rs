@@ -96,9 +96,10 @@ impl Look<'_> {
                 continue;
             }
             let is_stale = !known.generation.same_content(&facts.generation);
-            let is_back = known.hold.as_ref().is_some_and(|hold| {
-                matches!(hold.reason, Reason::Vanished | Reason::NotAFile)
-            });
+            let is_back = known
+                .hold
+                .as_ref()
+                .is_some_and(|hold| matches!(hold.reason, Reason::Vanished | Reason::NotAFile));
             if is_stale || is_back {
                 self.record(known.id, Fact::Rewritten(facts.generation))?;
             } else if known.settled_at.is_some() {

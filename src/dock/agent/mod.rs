@@ -222,9 +222,8 @@ impl Agent {
             let (context, hints) = (Arc::clone(&self.context), Arc::clone(&self.hints));
             let (watch, settling) = (folder.watch.clone(), Arc::clone(&folder.settling));
             self.tasks.spawn(async move {
-                let looked = tokio::task::spawn_blocking(move || {
-                    look(&context, &hints, &watch, &settling)
-                });
+                let looked =
+                    tokio::task::spawn_blocking(move || look(&context, &hints, &watch, &settling));
                 let looked = looked.await;
                 let looked = looked.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
                 Done::Folder { index, began: now, looked }
@@ -278,7 +277,8 @@ impl Agent {
     fn start(&mut self, clip: Clip, step: Step, state: State) {
         let id = clip.id;
         let context = Arc::clone(&self.context);
-        let task = self.tasks.spawn(async move { Done::Clip(work::act(context, clip, step).await) });
+        let task =
+            self.tasks.spawn(async move { Done::Clip(work::act(context, clip, step).await) });
         self.at_work.insert(task.id(), (id, state));
     }
 

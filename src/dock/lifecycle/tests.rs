@@ -160,7 +160,10 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
 }
 
 fn any_hold() -> impl Strategy<Value = Option<Hold>> {
-    let until = prop_oneof![Just(Until::Operator), (0..2_000_000i64).prop_map(|t| Until::Time(Timestamp(t)))];
+    let until = prop_oneof![
+        Just(Until::Operator),
+        (0..2_000_000i64).prop_map(|t| Until::Time(Timestamp(t)))
+    ];
     proptest::option::of((proptest::sample::select(Reason::ALL.to_vec()), until))
         .prop_map(|hold_parts| hold_parts.map(|(reason, until)| hold(reason, until)))
 }

@@ -13,7 +13,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use crate::clip::{Clip, ClipId, Contradiction, Fact, Generation, Plaintext, SealedFile, Source, Timestamp};
+use crate::clip::{
+    Clip, ClipId, Contradiction, Fact, Generation, Plaintext, SealedFile, Source, Timestamp,
+};
 
 /// Requests that may wait for the writer; more make their senders wait.
 const REQUEST_COUNT_MAX: usize = 1024;

@@ -125,7 +125,11 @@ impl Reader {
         let condition = "sealed_name IS NOT NULL AND substr(lower(hex(sealed_name)), 1, ?2) = ?1
              LIMIT ?3";
         let count_max = rows::signed(count_max);
-        rows::select(&self.0, condition, params![prefix, rows::signed(prefix.len() as u64), count_max])
+        rows::select(
+            &self.0,
+            condition,
+            params![prefix, rows::signed(prefix.len() as u64), count_max],
+        )
     }
 
     /// The next clips of a state to look at, those that wait longest first.
@@ -138,11 +142,8 @@ impl Reader {
         // One snapshot for the clip and its version.
         let tx = self.0.unchecked_transaction()?;
         let condition = "state = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3";
-        let clips = rows::select(&tx, condition, params![
-            state.word(),
-            now.0,
-            rows::signed(count_max)
-        ])?;
+        let clips =
+            rows::select(&tx, condition, params![state.word(), now.0, rows::signed(count_max)])?;
         let due = clips.into_iter().map(|clip| {
             let version = rows::version(&tx, clip.id)?;
             Ok(Due { clip, version })
@@ -247,9 +248,8 @@ impl Reader {
     pub fn in_spool(&self) -> Result<Vec<(ClipId, SealedName)>, QueueError> {
         let mut statement =
             self.0.prepare_cached("SELECT id, sealed_name FROM clip WHERE in_spool = 1")?;
-        let rows = statement.query_map([], |row| {
-            Ok((ClipId(row.get(0)?), SealedName(row.get(1)?)))
-        })?;
+        let rows =
+            statement.query_map([], |row| Ok((ClipId(row.get(0)?), SealedName(row.get(1)?))))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

@@ -75,7 +75,10 @@ fn a_database_of_another_program_or_version_is_refused_unwritten() {
     let dir = tempfile::tempdir().expect("tempdir");
     let path = dir.path().join("queue.db");
     assert!(matches!(Queue::open(&path), Err(QueueError::Missing)));
-    rusqlite::Connection::open(&path).expect("made").execute_batch("CREATE TABLE x (y)").expect("ok");
+    rusqlite::Connection::open(&path)
+        .expect("made")
+        .execute_batch("CREATE TABLE x (y)")
+        .expect("ok");
     assert!(matches!(Queue::open(&path), Err(QueueError::Foreign)));
     std::fs::remove_file(&path).expect("removed");
     drop(schema::create(&path).expect("created"));

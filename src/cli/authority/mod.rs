@@ -1,0 +1,238 @@
+//! The authority's desk: the commands of `dockseal-authority`, and what they share.
+
+mod find;
+mod keygen;
+mod list;
+mod open;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use super::{Complaint, Exit, conclude};
+use crate::authority::fetch::bucket_error;
+use crate::authority::identity::{Identities, IdentityFileError};
+use crate::authority::open::OpenError;
+use crate::authority::payload::PayloadError;
+use crate::clip::printable;
+use crate::edge::bucket::{Bucket, BucketError};
+use crate::edge::credentials;
+use crate::envelope::header::HeaderError;
+
+/// The program's name, as its messages begin.
+const PROGRAM: &str = "dockseal-authority";
+
+/// Opens the clips that docks sealed to this authority's keys.
+#[derive(Parser)]
+#[command(name = PROGRAM, version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Keygen(keygen::Args),
+    List(list::Args),
+    Open(open::Args),
+}
+
+/// The program `dockseal-authority`.
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Keygen(args) => keygen::run(args),
+        Command::List(args) => list::run(args),
+        Command::Open(args) => open::run(args),
+    };
+    conclude(PROGRAM, result)
+}
+
+/// Which private keys to open with.
+#[derive(clap::Args)]
+struct IdentityArgs {
+    /// File with private keys (AGE-SECRET-KEY-…), as keygen or age-keygen writes it; repeatable
+    #[arg(long = "identity", short = 'i', value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+impl IdentityArgs {
+    fn read(&self) -> Result<Identities, Complaint> {
+        let mut all: Option<Identities> = None;
+        for path in &self.files {
+            let read = File::open(path).map_err(IdentityFileError::Read);
+            let read = read.and_then(|mut file| Identities::read(&mut file));
+            let read = read.map_err(|error| identity_complaint(path, &error))?;
+            match &mut all {
+                Some(all) => all.append(read),
+                None => all = Some(read),
+            }
+        }
+        Ok(all.expect("clap asks for at least one"))
+    }
+}
+
+fn identity_complaint(path: &Path, error: &IdentityFileError) -> Complaint {
+    let title = format!("cannot use the identity file {}", printable(path));
+    let hint = match error {
+        IdentityFileError::Empty => "it has only comments; is it the right file?",
+        IdentityFileError::Line { .. } => {
+            "each line is one AGE-SECRET-KEY-…, a comment (#) or blank; public keys go to the dock"
+        }
+        IdentityFileError::NotText | IdentityFileError::TooLarge => {
+            "--identity takes the private key's file; the clip itself is named without an option"
+        }
+        IdentityFileError::Passphrase => "decrypt it first: age -d FILE > /dev/shm/identity",
+        IdentityFileError::Read(_) => "check the path and the right to read it",
+    };
+    Complaint::new(Exit::Failed, title, error).hint(hint)
+}
+
+/// How to reach a bucket.
+#[derive(clap::Args)]
+struct BucketArgs {
+    /// Option of the bucket, such as aws_endpoint=https://…; repeatable. The credentials are
+    /// better left in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
+    options: Vec<(String, String)>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl BucketArgs {
+    fn open(&self, url: &str) -> Result<Bucket, Complaint> {
+        let given: BTreeMap<_, _> = self.options.iter().cloned().collect();
+        let options =
+            if url.starts_with("s3://") { credentials::with_environment(given) } else { given };
+        Bucket::open(url, &options).map_err(|error| {
+            bucket_complaint(format!("cannot use the bucket {}", printable(Path::new(url))), &error)
+        })
+    }
+}
+
+fn bucket_complaint(title: impl std::fmt::Display, error: &BucketError) -> Complaint {
+    let (exit, hint) = match error {
+        BucketError::Failed(_) => {
+            (Exit::Unreachable, "check network, address (-o aws_endpoint=URL) and server")
+        }
+        BucketError::Refused(_) => {
+            (Exit::Unreachable, "reading needs the rights to list and to get; check credentials")
+        }
+        BucketError::Missing => {
+            (Exit::Unreachable, "check the bucket's name, the prefix and the region")
+        }
+        BucketError::NoFolder { .. } => (Exit::Unreachable, "is the disk mounted?"),
+        BucketError::NoCredentials => {
+            (Exit::Usage, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
+        }
+        BucketError::Option { .. } => (Exit::Usage, "see --help for -o KEY=VALUE"),
+        BucketError::PlainHttp => {
+            (Exit::Usage, "use https://; or, inside a trusted network, -o allow_http=true")
+        }
+        BucketError::Url { .. } => (Exit::Usage, "a bucket is s3://BUCKET/PREFIX or file:///PATH"),
+        BucketError::AlreadyThere
+        | BucketError::Credentials(_)
+        | BucketError::Folder(_)
+        | BucketError::OtherContent
+        | BucketError::Spool(_)
+        | BucketError::SpoolDamaged => (Exit::Failed, "a fault of dockseal: please report it"),
+    };
+    Complaint::new(exit, title, error).hint(hint)
+}
+
+fn open_complaint(title: String, error: &OpenError) -> Complaint {
+    let tampered = |hint: &str| Complaint::new(Exit::Tampered, &title, error).hint(hint);
+    match error {
+        OpenError::Header(HeaderError::Read(error)) => read_complaint(title, error),
+        OpenError::Header(HeaderError::NotAge | HeaderError::NotAscii { line: 1 }) => tampered(
+            "is it the sealed file? armored ones (-----BEGIN AGE…) are not read: use age -d",
+        ),
+        OpenError::Header(_) | OpenError::Mac(_) | OpenError::Stanza(_) => tampered(OTHER_COPY),
+        OpenError::NoIdentity { .. } => Complaint::new(Exit::NoIdentity, title, error)
+            .hint("give the identity of that time or site too: --identity FILE --identity FILE"),
+        OpenError::Payload(error) => payload_complaint(title, error),
+    }
+}
+
+fn payload_complaint(title: String, error: &PayloadError) -> Complaint {
+    match error {
+        PayloadError::Read(error) => read_complaint(title, error),
+        PayloadError::EmptyLast
+        | PayloadError::NoNonce
+        | PayloadError::Tampered { .. }
+        | PayloadError::Trailing
+        | PayloadError::Truncated => Complaint::new(Exit::Tampered, title, error).hint(OTHER_COPY),
+    }
+}
+
+/// What to do about a sealed file that is not what was sealed.
+const OTHER_COPY: &str = "keep this one as it is; look for another copy: bucket, spool, backup";
+
+/// Reading the sealed bytes failed: the bucket's fault, or the file's.
+fn read_complaint(title: String, error: &io::Error) -> Complaint {
+    match bucket_error(error) {
+        Some(error) => bucket_complaint(title, error),
+        None => Complaint::new(Exit::Failed, title, error)
+            .hint("check the path, the right to read it, and the medium"),
+    }
+}
+
+/// A runtime for the buckets.
+fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
+    tokio::runtime::Runtime::new().map_err(|error| {
+        Complaint::new(Exit::Failed, "cannot start", &error)
+            .hint("are threads exhausted? ulimit -u")
+    })
+}
+
+/// A name in JSON: as text, and where the text is not the name exactly, its bytes too.
+#[derive(Serialize)]
+struct NameJson {
+    name: String,
+    /// Unpadded standard base64 of the bytes of the name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_base64: Option<String>,
+}
+
+impl NameJson {
+    fn new(path: &Path) -> NameJson {
+        use std::os::unix::ffi::OsStrExt;
+        let name = printable(path);
+        let plain = path.to_str() == Some(name.as_str());
+        let name_base64 = (!plain).then(|| BASE64.encode(path.as_os_str().as_bytes()));
+        NameJson { name, name_base64 }
+    }
+}
+
+/// Lower-case hex.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_name_that_is_not_plain_comes_with_its_bytes() {
+        let plain = NameJson::new(Path::new("Überfall 1.mp4"));
+        assert_eq!((plain.name.as_str(), plain.name_base64), ("Überfall 1.mp4", None));
+        let nasty = NameJson::new(Path::new("\u{1b}[2J"));
+        assert_eq!(nasty.name, "\\u{1b}[2J");
+        assert_eq!(nasty.name_base64.as_deref(), Some("G1sySg"));
+    }
+}
