@@ -73,21 +73,20 @@ pub(super) fn run_agent(config: Config, until: RunUntil, bar: Bar) -> Result<Exi
         .build()
         .map_err(|error| Complaint::new(Exit::Failed, "cannot start threads", &error))?;
     let complain = |error| agent_complaint(&config, &error);
-    let ended: Result<_, Complaint> = runtime.block_on(async {
-        // Before recovery: a signal in the middle of it must not be the default's, which is fine
-        // too, but says nothing.
-        let stop = Arc::new(Notify::new());
-        let interrupted = listen(&stop)?;
-        let mut agent = Agent::open(config.clone()).map_err(complain)?;
+    // Before recovery, so that a signal in its middle ends the process in order as well.
+    let stop = Arc::new(Notify::new());
+    let interrupted = runtime.block_on(async { listen(&stop) })?;
+    let mut agent = Agent::open(config.clone()).map_err(complain)?;
+    let ended = runtime.block_on(async {
         tracing::info!(dock = config.dock, "dockseal {} runs", env!("CARGO_PKG_VERSION"));
         let drawing = draw(agent.context(), bar);
-        let end = agent.run(until, stop).await.map_err(complain)?;
+        let end = agent.run(until, stop).await;
         drawing.abort();
-        Ok((end, interrupted.is_finished() && until == RunUntil::Idle))
+        end.map(|end| (end, interrupted.is_finished() && until == RunUntil::Idle))
     });
     // A hung medium must not keep the process: what is not recorded is done again.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    match ended? {
+    match ended.map_err(complain)? {
         (End::Stopped, true) => Ok(Exit::Interrupted),
         (End::Stopped, false) => {
             tracing::info!("stopped");
