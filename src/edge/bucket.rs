@@ -103,9 +103,7 @@ impl Bucket {
         let key = self.key(key);
         let put = match &self.store {
             Store::Folder { root, .. } => put_folder(root, &key, file, name, sent).await,
-            Store::S3(store) if size <= PART_SIZE => {
-                put_small(store, &key, file, name, sent).await
-            }
+            Store::S3(store) if size <= PART_SIZE => put_small(store, &key, file, name, sent).await,
             Store::S3(store) => put_parts(store, &key, file, size, name, sent).await,
         };
         match put {
@@ -190,10 +188,7 @@ impl Bucket {
     }
 }
 
-fn open_folder(
-    url: &url::Url,
-    options: &BTreeMap<String, String>,
-) -> Result<Bucket, BucketError> {
+fn open_folder(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {
     if let Some(option) = options.keys().next() {
         return Err(BucketError::Option { option: option.clone(), why: "file:// has none".into() });
     }
@@ -211,9 +206,8 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
     let invalid = |why: &str| BucketError::Url { url: url.to_string(), why: why.to_owned() };
     let name = url.host_str().ok_or_else(|| invalid("expected s3://BUCKET/PREFIX"))?;
     let prefix = Key::parse(url.path().trim_matches('/')).map_err(|e| invalid(&e.to_string()))?;
-    let client = ClientOptions::new()
-        .with_timeout(REQUEST_TIMEOUT)
-        .with_connect_timeout(CONNECT_TIMEOUT);
+    let client =
+        ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
     // The durable queue tries again; object_store's own ten retries would only hide the cause.
     let retry = RetryConfig {
         max_retries: 1,
@@ -242,8 +236,10 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
         return Err(BucketError::NoCredentials);
     }
     if let Some(endpoint) = configured(AmazonS3ConfigKey::Endpoint) {
-        let endpoint = url::Url::parse(&endpoint)
-            .map_err(|e| BucketError::Option { option: "aws_endpoint".into(), why: e.to_string() })?;
+        let endpoint = url::Url::parse(&endpoint).map_err(|e| BucketError::Option {
+            option: "aws_endpoint".into(),
+            why: e.to_string(),
+        })?;
         if endpoint.scheme() == "http" && is_loopback(&endpoint) {
             builder = builder.with_allow_http(true);
         } else if endpoint.scheme() == "http" && !allows_http(options) {

@@ -138,9 +138,8 @@ impl Facts {
             FileType::Directory => Kind::Folder,
             _ => Kind::Other,
         };
-        let nanoseconds = |seconds: i64, rest: i64| {
-            seconds.saturating_mul(1_000_000_000).saturating_add(rest)
-        };
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         let generation = Generation {
             device_number: stat.st_dev,
             inode_number: stat.st_ino,

@@ -180,7 +180,10 @@ mod tests {
             let mut rest = out.as_slice();
             Header::read(&mut rest).expect("own header");
             assert_eq!(rest.len() as u64, payload_size(size as u64));
-            assert_eq!(sealed.resealer.name_again(&mut clip.as_slice()).expect("same"), sealed.name);
+            assert_eq!(
+                sealed.resealer.name_again(&mut clip.as_slice()).expect("same"),
+                sealed.name
+            );
         }
     }
 
