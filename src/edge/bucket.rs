@@ -21,10 +21,10 @@ use object_store::{
 };
 use sha2::{Digest, Sha256};
 
-use super::fs;
 use crate::clip::{Evidence, SealedName};
 
 mod error;
+mod folder;
 
 pub use error::BucketError;
 
@@ -51,7 +51,16 @@ pub struct Bucket {
 #[derive(Debug, Clone)]
 enum Store {
     Folder { store: Arc<LocalFileSystem>, root: PathBuf },
-    S3(Arc<AmazonS3>),
+    S3(S3),
+}
+
+/// One S3 bucket, opened twice: what differs are the headers that every request carries.
+#[derive(Debug, Clone)]
+struct S3 {
+    store: Arc<AmazonS3>,
+    /// Completes uploads, and only where no object of the name is there. `MultipartStore` has no
+    /// such mode, so the condition is a default header; these are signed like any other.
+    completer: Arc<AmazonS3>,
 }
 
 /// An object as a listing names it.
@@ -105,9 +114,11 @@ impl Bucket {
         let size = file.metadata().map_err(BucketError::Spool)?.len();
         let key = self.key(key);
         let put = match &self.store {
-            Store::Folder { root, .. } => put_folder(root, &key, file, name, sent).await,
-            Store::S3(store) if size <= PART_SIZE => put_small(store, &key, file, name, sent).await,
-            Store::S3(store) => put_parts(store, &key, file, size, name, sent).await,
+            Store::Folder { root, .. } => folder::put(root, &key, file, name, sent).await,
+            Store::S3(s3) if size <= PART_SIZE => {
+                put_small(&s3.store, &key, file, name, sent).await
+            }
+            Store::S3(s3) => put_parts(s3, &key, file, size, name, sent).await,
         };
         match put {
             Ok(Evidence::DigestChecked) => Ok(Evidence::DigestChecked),
@@ -127,25 +138,31 @@ impl Bucket {
         size: u64,
         name: SealedName,
     ) -> Result<Evidence, BucketError> {
+        match self.sha256(key, size).await {
+            Ok(Some(found)) if found == name => Ok(Evidence::ReadBack),
+            Ok(_) => Err(BucketError::OtherContent),
+            Err(
+                object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. },
+            ) => Ok(Evidence::Acknowledged),
+            Err(error) => Err(BucketError::from_store(error)),
+        }
+    }
+
+    /// The digest of an object that has exactly `size` bytes; `None` where it has another size,
+    /// because a clip with something behind it is not that clip.
+    async fn sha256(&self, key: &Key, size: u64) -> object_store::Result<Option<SealedName>> {
+        if self.store().head(key).await?.size != size {
+            return Ok(None);
+        }
         let mut hash = Sha256::new();
         let mut at = 0;
         while at < size {
             let end = size.min(at + PART_SIZE);
-            match self.store().get_range(key, at..end).await {
-                Ok(bytes) => hash.update(&bytes),
-                Err(
-                    object_store::Error::PermissionDenied { .. }
-                    | object_store::Error::Unauthenticated { .. },
-                ) => return Ok(Evidence::Acknowledged),
-                Err(error) => return Err(BucketError::from_store(error)),
-            }
+            hash.update(&self.store().get_range(key, at..end).await?);
             at = end;
         }
-        if SealedName(hash.finalize().into()) == name {
-            Ok(Evidence::ReadBack)
-        } else {
-            Err(BucketError::OtherContent)
-        }
+        Ok(Some(SealedName(hash.finalize().into())))
     }
 
     /// All objects beneath `prefix`, in no order.
@@ -161,6 +178,10 @@ impl Bucket {
         for meta in listed {
             let Some(parts) = meta.location.prefix_match(&self.prefix) else { continue };
             let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+            // A folder's put that was killed half-way; no key of ours ends like this.
+            if key.ends_with(folder::UNFINISHED) {
+                continue;
+            }
             let stored = jiff::Timestamp::from_millisecond(meta.last_modified.timestamp_millis());
             let stored = stored.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
             objects.push(Object { key, size_bytes: meta.size, stored });
@@ -182,7 +203,7 @@ impl Bucket {
     fn store(&self) -> &dyn ObjectStore {
         match &self.store {
             Store::Folder { store, .. } => store.as_ref(),
-            Store::S3(store) => store.as_ref(),
+            Store::S3(s3) => s3.store.as_ref(),
         }
     }
 
@@ -211,6 +232,18 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
     let prefix = Key::parse(url.path().trim_matches('/')).map_err(|e| invalid(&e.to_string()))?;
     let client =
         ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
+    let header = "if-none-match".parse().expect("a header's name");
+    let headers = [(header, "*".parse().expect("a header's value"))].into_iter().collect();
+    let store = Arc::new(s3_client(name, options, client.clone())?);
+    let completer = Arc::new(s3_client(name, options, client.with_default_headers(headers))?);
+    Ok(Bucket { store: Store::S3(S3 { store, completer }), prefix })
+}
+
+fn s3_client(
+    bucket: &str,
+    options: &BTreeMap<String, String>,
+    client: ClientOptions,
+) -> Result<AmazonS3, BucketError> {
     // The durable queue tries again; object_store's own ten retries would only hide the cause.
     let retry = RetryConfig {
         max_retries: 1,
@@ -218,7 +251,7 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
         ..RetryConfig::default()
     };
     let mut builder = AmazonS3Builder::new()
-        .with_bucket_name(name)
+        .with_bucket_name(bucket)
         .with_client_options(client)
         .with_retry(retry)
         .with_region("us-east-1")
@@ -249,8 +282,7 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
             return Err(BucketError::PlainHttp);
         }
     }
-    let store = builder.build().map_err(BucketError::from_store)?;
-    Ok(Bucket { store: Store::S3(Arc::new(store)), prefix })
+    builder.build().map_err(BucketError::from_store)
 }
 
 fn is_loopback(endpoint: &url::Url) -> bool {
@@ -271,77 +303,6 @@ fn redacted(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
         _ => url.to_owned(),
-    }
-}
-
-/// Copies into a folder: unfinished name, sync, rename, read back past the cache.
-async fn put_folder(
-    root: &std::path::Path,
-    key: &Key,
-    mut file: File,
-    name: SealedName,
-    sent: &(dyn Fn(u64) + Sync),
-) -> Result<Evidence, BucketError> {
-    let finished = root.join(key.as_ref());
-    if finished.exists() {
-        return Err(BucketError::AlreadyThere);
-    }
-    let folder = finished.parent().expect("a key has a file name").to_owned();
-    let unfinished = folder.join(format!(".{name}.unfinished"));
-    blocking(move || create_folders(&folder)).await.map_err(BucketError::Folder)?;
-    let begin = unfinished.clone();
-    let mut out = blocking(move || {
-        // A leftover of an attempt that was killed; nobody else writes this name.
-        match std::fs::remove_file(&begin) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            removed => removed?,
-        }
-        fs::create_private(&begin)
-    })
-    .await
-    .map_err(BucketError::Folder)?;
-    let mut hash = Sha256::new();
-    loop {
-        let step = blocking(move || {
-            let block = read_block(&mut file, PART_SIZE).map_err(BucketError::Spool)?;
-            std::io::Write::write_all(&mut out, &block).map_err(BucketError::Folder)?;
-            hash.update(&block);
-            Ok((file, out, hash, block.len() as u64))
-        });
-        let size;
-        (file, out, hash, size) = step.await?;
-        sent(size);
-        if size == 0 {
-            break;
-        }
-    }
-    if SealedName(hash.finalize().into()) != name {
-        return Err(BucketError::SpoolDamaged);
-    }
-    let published = blocking(move || {
-        fs::publish(&out, &unfinished, &finished)?;
-        fs::drop_cache(&out)
-    });
-    match published.await {
-        Ok(()) => Ok(Evidence::Acknowledged),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(BucketError::AlreadyThere)
-        }
-        Err(error) => Err(BucketError::Folder(error)),
-    }
-}
-
-/// As `mkdir -p`, each new folder durable.
-fn create_folders(path: &std::path::Path) -> std::io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = path.parent().expect("below the bucket's own folder");
-    create_folders(parent)?;
-    match std::fs::create_dir(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => fs::sync_folder(parent),
     }
 }
 
@@ -370,7 +331,7 @@ async fn put_small(
 }
 
 async fn put_parts(
-    store: &AmazonS3,
+    S3 { store, completer }: &S3,
     key: &Key,
     file: File,
     size: u64,
@@ -388,8 +349,17 @@ async fn put_parts(
             return Err(error);
         }
     };
-    store.complete_multipart(key, &id, parts).await.map_err(BucketError::from_store)?;
-    Ok(evidence)
+    let completed = completer.complete_multipart(key, &id, parts).await;
+    match completed.map_err(BucketError::from_store) {
+        Ok(_) => Ok(evidence),
+        Err(BucketError::AlreadyThere) => {
+            // Best effort, as above. Not after other errors: it may have been completed all the
+            // same, and its answer been lost.
+            let _ = store.abort_multipart(key, &id).await;
+            Err(BucketError::AlreadyThere)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Sends part after part, and reads the next one while one is on its way.

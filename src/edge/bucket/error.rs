@@ -67,7 +67,8 @@ impl BucketError {
         use object_store::Error as E;
         let text = one_line(&chain(&error));
         match error {
-            E::AlreadyExists { .. } => BucketError::AlreadyThere,
+            // The one precondition that we ever set is "no object of this name".
+            E::AlreadyExists { .. } | E::Precondition { .. } => BucketError::AlreadyThere,
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => BucketError::Refused(text),
             // "No such bucket", when it answers a put.
             E::NotFound { .. } => BucketError::Missing,
