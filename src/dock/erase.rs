@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::config::QUARANTINE;
 use super::lifecycle::EraseProof;
@@ -61,7 +61,7 @@ fn remove_moved(
     folder: &Folder,
     path: &Path,
     generation: &Generation,
-    quarantine: &PathBuf,
+    quarantine: &Path,
     moved: &Path,
 ) -> Result<Plaintext, EraseFault> {
     let facts = folder.look(moved).map_err(EraseFault::Look)?;

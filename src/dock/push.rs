@@ -12,7 +12,13 @@ use crate::edge::credentials;
 /// The opened buckets. Secrets are read again before each push, so new ones need no restart; the
 /// connections are kept as long as nothing changed.
 #[derive(Default)]
-pub struct Buckets(Mutex<HashMap<String, (BTreeMap<String, String>, Bucket)>>);
+pub struct Buckets(Mutex<HashMap<String, Opened>>);
+
+/// A bucket, and the options and secrets that it was opened with.
+struct Opened {
+    options: BTreeMap<String, String>,
+    bucket: Bucket,
+}
 
 impl Buckets {
     /// The bucket of this config, with the secrets of now.
@@ -24,13 +30,11 @@ impl Buckets {
         let is_folder = config.url.starts_with("file:");
         let options = if is_folder { config.options.clone() } else { options };
         let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, bucket)) = opened.get(&config.name)
-            && *known == options
-        {
-            return Ok(bucket.clone());
+        if let Some(known) = opened.get(&config.name).filter(|known| known.options == options) {
+            return Ok(known.bucket.clone());
         }
         let bucket = Bucket::open(&config.url, &options)?;
-        opened.insert(config.name.clone(), (options, bucket.clone()));
+        opened.insert(config.name.clone(), Opened { options, bucket: bucket.clone() });
         Ok(bucket)
     }
 }

@@ -11,25 +11,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use md5::Md5;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::local::LocalFileSystem;
-use object_store::multipart::{MultipartStore, PartId};
+use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
-use object_store::{
-    ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
-};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
 use sha2::{Digest, Sha256};
 
-use super::fs;
 use crate::clip::{Evidence, SealedName};
-use crate::error::{Disposition, Fault, chain};
-use crate::hold::Reason;
+
+mod error;
+mod folder;
+mod s3;
+
+pub use error::BucketError;
 
 /// Bytes of a part, and the largest object that is sent in one request. S3 wants at least 5 MiB.
 const PART_SIZE: u64 = 8 << 20;
-/// S3 takes at most this many parts of one object.
-const PART_COUNT_MAX: u64 = 10_000;
 /// A part of [`PART_SIZE`] arrives within this even at 14 KiB/s. A slow line is not a failure.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long to wait for a connection.
@@ -45,7 +43,25 @@ pub struct Bucket {
 #[derive(Debug, Clone)]
 enum Store {
     Folder { store: Arc<LocalFileSystem>, root: PathBuf },
-    S3(Arc<AmazonS3>),
+    S3(S3),
+}
+
+/// One S3 bucket, opened twice: what differs are the headers that every request carries.
+#[derive(Debug, Clone)]
+struct S3 {
+    store: Arc<AmazonS3>,
+    /// Completes uploads, and only where no object of the name is there. `MultipartStore` has no
+    /// such mode, so the condition is a default header; these are signed like any other.
+    completer: Arc<AmazonS3>,
+}
+
+/// One attempt to put a sealed file.
+struct Put<'a> {
+    key: &'a Key,
+    name: SealedName,
+    mode: PutMode,
+    /// Told of each batch of bytes that the bucket took.
+    sent: &'a (dyn Fn(u64) + Sync),
 }
 
 /// An object as a listing names it.
@@ -99,7 +115,8 @@ impl Bucket {
         let size = file.metadata().map_err(BucketError::Spool)?.len();
         let key = self.key(key);
         let again = file.try_clone().map_err(BucketError::Spool)?;
-        let evidence = match self.put_once(&key, file, name, PutMode::Create, sent).await {
+        let put = Put { key: &key, name, mode: PutMode::Create, sent };
+        let evidence = match self.put_once(file, size, put).await {
             Ok(Evidence::Acknowledged) => return self.read_back(&key, size, name).await,
             Err(BucketError::AlreadyThere) => self.read_back(&key, size, name).await?,
             put => return put,
@@ -112,27 +129,18 @@ impl Bucket {
         // stands and the clip is not erased.
         let rewind = |mut file: File| std::io::Seek::rewind(&mut file).map(|()| file);
         let again = rewind(again).map_err(BucketError::Spool)?;
-        match self.put_once(&key, again, name, PutMode::Overwrite, sent).await {
-            Err(BucketError::Refused(_)) => Ok(Evidence::Acknowledged),
+        let put = Put { key: &key, name, mode: PutMode::Overwrite, sent };
+        match self.put_once(again, size, put).await {
+            Err(BucketError::AlreadyThere | BucketError::Refused(_)) => Ok(Evidence::Acknowledged),
             put => put,
         }
     }
 
-    async fn put_once(
-        &self,
-        key: &Key,
-        file: File,
-        name: SealedName,
-        mode: PutMode,
-        sent: &(dyn Fn(u64) + Sync),
-    ) -> Result<Evidence, BucketError> {
-        let size = file.metadata().map_err(BucketError::Spool)?.len();
+    async fn put_once(&self, file: File, size: u64, put: Put<'_>) -> Result<Evidence, BucketError> {
         match &self.store {
-            Store::Folder { root, .. } => put_folder(root, key, file, name, sent).await,
-            Store::S3(store) if size <= PART_SIZE => {
-                put_small(store, key, file, name, mode, sent).await
-            }
-            Store::S3(store) => put_parts(store, key, file, size, name, sent).await,
+            Store::Folder { root, .. } => folder::put(root, file, put).await,
+            Store::S3(bucket) if size <= PART_SIZE => s3::put_small(&bucket.store, file, put).await,
+            Store::S3(bucket) => s3::put_parts(bucket, file, size, put).await,
         }
     }
 
@@ -143,39 +151,38 @@ impl Bucket {
         size: u64,
         name: SealedName,
     ) -> Result<Evidence, BucketError> {
+        match self.sha256(key, size).await {
+            Ok(Some(found)) if found == name => Ok(Evidence::ReadBack),
+            Ok(_) => Err(BucketError::OtherContent),
+            Err(
+                object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. },
+            ) => Ok(Evidence::Acknowledged),
+            Err(error) => Err(BucketError::from_store(error)),
+        }
+    }
+
+    /// The digest of an object that has exactly `size` bytes; `None` where it has another size,
+    /// because a clip with something behind it is not that clip.
+    async fn sha256(&self, key: &Key, size: u64) -> object_store::Result<Option<SealedName>> {
+        if self.store().head(key).await?.size != size {
+            return Ok(None);
+        }
         let mut hash = Sha256::new();
         let mut at = 0;
         while at < size {
             let end = size.min(at + PART_SIZE);
-            match self.store().get_range(key, at..end).await {
-                Ok(bytes) => hash.update(&bytes),
-                Err(
-                    object_store::Error::PermissionDenied { .. }
-                    | object_store::Error::Unauthenticated { .. },
-                ) => return Ok(Evidence::Acknowledged),
-                Err(error) => return Err(BucketError::from_store(error)),
-            }
+            hash.update(&self.store().get_range(key, at..end).await?);
             at = end;
         }
-        if SealedName(hash.finalize().into()) == name {
-            Ok(Evidence::ReadBack)
-        } else {
-            Err(BucketError::OtherContent)
-        }
+        Ok(Some(SealedName(hash.finalize().into())))
     }
 
     /// Whether objects may be put: begins an upload and gives it up, so that nothing stays.
     pub async fn probe(&self, key: &str) -> Result<(), BucketError> {
         match &self.store {
-            Store::Folder { root, .. } => {
-                let probe = root.join(".dockseal-probe");
-                let tried = blocking(move || {
-                    fs::create_private(&probe).map(drop)?;
-                    std::fs::remove_file(&probe)
-                });
-                tried.await.map_err(BucketError::Folder)
-            }
-            Store::S3(store) => {
+            Store::Folder { root, .. } => folder::probe(root).await,
+            Store::S3(S3 { store, .. }) => {
                 let key = self.key(key);
                 let id = store.create_multipart(&key).await.map_err(BucketError::from_store)?;
                 store.abort_multipart(&key, &id).await.map_err(BucketError::from_store)
@@ -196,6 +203,10 @@ impl Bucket {
         for meta in listed {
             let Some(parts) = meta.location.prefix_match(&self.prefix) else { continue };
             let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+            // A folder's put that was killed half-way; no key of ours ends like this.
+            if key.ends_with(folder::UNFINISHED) {
+                continue;
+            }
             let stored = jiff::Timestamp::from_millisecond(meta.last_modified.timestamp_millis());
             let stored = stored.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
             objects.push(Object { key, size_bytes: meta.size, stored });
@@ -217,7 +228,7 @@ impl Bucket {
     fn store(&self) -> &dyn ObjectStore {
         match &self.store {
             Store::Folder { store, .. } => store.as_ref(),
-            Store::S3(store) => store.as_ref(),
+            Store::S3(s3) => s3.store.as_ref(),
         }
     }
 
@@ -246,6 +257,18 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
     let prefix = Key::parse(url.path().trim_matches('/')).map_err(|e| invalid(&e.to_string()))?;
     let client =
         ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
+    let header = "if-none-match".parse().expect("a header's name");
+    let headers = [(header, "*".parse().expect("a header's value"))].into_iter().collect();
+    let store = Arc::new(s3_client(name, options, client.clone())?);
+    let completer = Arc::new(s3_client(name, options, client.with_default_headers(headers))?);
+    Ok(Bucket { store: Store::S3(S3 { store, completer }), prefix })
+}
+
+fn s3_client(
+    bucket: &str,
+    options: &BTreeMap<String, String>,
+    client: ClientOptions,
+) -> Result<AmazonS3, BucketError> {
     // The durable queue tries again; object_store's own ten retries would only hide the cause.
     let retry = RetryConfig {
         max_retries: 1,
@@ -253,7 +276,7 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
         ..RetryConfig::default()
     };
     let mut builder = AmazonS3Builder::new()
-        .with_bucket_name(name)
+        .with_bucket_name(bucket)
         .with_client_options(client)
         .with_retry(retry)
         .with_region("us-east-1")
@@ -284,8 +307,7 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
             return Err(BucketError::PlainHttp);
         }
     }
-    let store = builder.build().map_err(BucketError::from_store)?;
-    Ok(Bucket { store: Store::S3(Arc::new(store)), prefix })
+    builder.build().map_err(BucketError::from_store)
 }
 
 fn is_loopback(endpoint: &url::Url) -> bool {
@@ -309,175 +331,6 @@ fn redacted(url: &str) -> String {
     }
 }
 
-/// Copies into a folder: unfinished name, sync, rename, read back past the cache.
-async fn put_folder(
-    root: &std::path::Path,
-    key: &Key,
-    mut file: File,
-    name: SealedName,
-    sent: &(dyn Fn(u64) + Sync),
-) -> Result<Evidence, BucketError> {
-    let finished = root.join(key.as_ref());
-    if finished.exists() {
-        return Err(BucketError::AlreadyThere);
-    }
-    let folder = finished.parent().expect("a key has a file name").to_owned();
-    let unfinished = folder.join(format!(".{name}.unfinished"));
-    blocking(move || create_folders(&folder)).await.map_err(BucketError::Folder)?;
-    let begin = unfinished.clone();
-    let mut out = blocking(move || {
-        // A leftover of an attempt that was killed; nobody else writes this name.
-        match std::fs::remove_file(&begin) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            removed => removed?,
-        }
-        fs::create_private(&begin)
-    })
-    .await
-    .map_err(BucketError::Folder)?;
-    let mut hash = Sha256::new();
-    loop {
-        let step = blocking(move || {
-            let block = read_block(&mut file, PART_SIZE).map_err(BucketError::Spool)?;
-            std::io::Write::write_all(&mut out, &block).map_err(BucketError::Folder)?;
-            hash.update(&block);
-            Ok((file, out, hash, block.len() as u64))
-        });
-        let size;
-        (file, out, hash, size) = step.await?;
-        sent(size);
-        if size == 0 {
-            break;
-        }
-    }
-    if SealedName(hash.finalize().into()) != name {
-        return Err(BucketError::SpoolDamaged);
-    }
-    let published = blocking(move || {
-        fs::publish(&out, &unfinished, &finished)?;
-        fs::drop_cache(&out)
-    });
-    match published.await {
-        Ok(()) => Ok(Evidence::Acknowledged),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(BucketError::AlreadyThere)
-        }
-        Err(error) => Err(BucketError::Folder(error)),
-    }
-}
-
-/// As `mkdir -p`, each new folder durable.
-fn create_folders(path: &std::path::Path) -> std::io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = path.parent().expect("below the bucket's own folder");
-    create_folders(parent)?;
-    match std::fs::create_dir(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => fs::sync_folder(parent),
-    }
-}
-
-async fn put_small(
-    store: &AmazonS3,
-    key: &Key,
-    mut file: File,
-    name: SealedName,
-    mode: PutMode,
-    sent: &(dyn Fn(u64) + Sync),
-) -> Result<Evidence, BucketError> {
-    let block = blocking(move || read_block(&mut file, PART_SIZE + 1)).await;
-    let block = block.map_err(BucketError::Spool)?;
-    if SealedName(Sha256::digest(&block).into()) != name {
-        return Err(BucketError::SpoolDamaged);
-    }
-    let md5 = md5_hex(&block);
-    let size = block.len() as u64;
-    let options = PutOptions { mode, ..PutOptions::default() };
-    let put = store.put_opts(key, PutPayload::from(block), options).await;
-    let result = put.map_err(BucketError::from_store)?;
-    sent(size);
-    // S3's ETag of an object sent in one request is the MD5 that the server computed of what it
-    // received (not with SSE-KMS or SSE-C; then the object is read back).
-    let checked = result.e_tag.is_some_and(|etag| etag.trim_matches('"') == md5);
-    Ok(if checked { Evidence::DigestChecked } else { Evidence::Acknowledged })
-}
-
-async fn put_parts(
-    store: &AmazonS3,
-    key: &Key,
-    file: File,
-    size: u64,
-    name: SealedName,
-    sent: &(dyn Fn(u64) + Sync),
-) -> Result<Evidence, BucketError> {
-    let id = store.create_multipart(key).await.map_err(BucketError::from_store)?;
-    let parts = send_parts(store, key, &id, file, size, name, sent).await;
-    let (parts, evidence) = match parts {
-        Ok(done) => done,
-        Err(error) => {
-            // Best effort: what stays is removed by the bucket's lifecycle rule
-            // (docs/operations.md). The first error is the one that counts.
-            let _ = store.abort_multipart(key, &id).await;
-            return Err(error);
-        }
-    };
-    store.complete_multipart(key, &id, parts).await.map_err(BucketError::from_store)?;
-    Ok(evidence)
-}
-
-/// Sends part after part, and reads the next one while one is on its way.
-async fn send_parts(
-    store: &AmazonS3,
-    key: &Key,
-    id: &String,
-    mut file: File,
-    size: u64,
-    name: SealedName,
-    sent: &(dyn Fn(u64) + Sync),
-) -> Result<(Vec<PartId>, Evidence), BucketError> {
-    let part_size = PART_SIZE.max(size.div_ceil(PART_COUNT_MAX).next_multiple_of(1 << 20));
-    let mut hash = Sha256::new();
-    let mut parts = Vec::new();
-    let mut evidence = Evidence::DigestChecked;
-    let mut block = Vec::new();
-    loop {
-        let next = blocking(move || {
-            let block = read_block(&mut file, part_size).map_err(BucketError::Spool)?;
-            hash.update(&block);
-            Ok::<_, BucketError>((file, hash, block))
-        });
-        let sending = async {
-            if block.is_empty() {
-                return Ok(());
-            }
-            let (md5, size) = (md5_hex(&block), block.len() as u64);
-            let payload = PutPayload::from(std::mem::take(&mut block));
-            let part = store.put_part(key, id, parts.len(), payload).await;
-            let part = part.map_err(BucketError::from_store)?;
-            if !part.content_id.contains(&md5) {
-                evidence = Evidence::Acknowledged;
-            }
-            parts.push(part);
-            sent(size);
-            Ok(())
-        };
-        let (read, put) = tokio::join!(next, sending);
-        put?;
-        (file, hash, block) = read?;
-        if block.is_empty() {
-            break;
-        }
-    }
-    // Before it is completed: a damaged spool file never becomes an object.
-    if SealedName(hash.finalize().into()) != name {
-        return Err(BucketError::SpoolDamaged);
-    }
-    Ok((parts, evidence))
-}
-
 /// Reads `size` bytes, or fewer at the end of the file.
 fn read_block(file: &mut File, size: u64) -> std::io::Result<Vec<u8>> {
     let mut block = Vec::with_capacity(size as usize);
@@ -485,136 +338,9 @@ fn read_block(file: &mut File, size: u64) -> std::io::Result<Vec<u8>> {
     Ok(block)
 }
 
-fn md5_hex(bytes: &[u8]) -> String {
-    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-/// Why a bucket could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum BucketError {
-    /// An object of this name is there already.
-    #[error("the bucket has an object of this name already")]
-    AlreadyThere,
-    /// The secrets could not be read.
-    #[error("cannot read the bucket's credentials")]
-    Credentials(#[source] std::io::Error),
-    /// The bucket, or the way to it, failed.
-    #[error("the bucket failed: {0}")]
-    Failed(String),
-    /// Writing into the folder bucket failed.
-    #[error("cannot write into the bucket's folder")]
-    Folder(#[source] std::io::Error),
-    /// No object of this name.
-    #[error("the bucket has no such object")]
-    Missing,
-    /// No key to sign requests with.
-    #[error("no credentials: aws_access_key_id and aws_secret_access_key are not set")]
-    NoCredentials,
-    /// The folder of a `file://` bucket is not there.
-    #[error("the bucket's folder does not exist: {}", root.display())]
-    NoFolder {
-        /// The folder.
-        root: PathBuf,
-    },
-    /// An unknown or malformed option.
-    #[error("option `{option}`: {why}")]
-    Option {
-        /// Its name.
-        option: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// An object of the clip's name holds something else.
-    #[error("the bucket holds other bytes under the clip's name")]
-    OtherContent,
-    /// An unencrypted connection to another machine.
-    #[error("http:// to another machine is not allowed without the option allow_http = \"true\"")]
-    PlainHttp,
-    /// The bucket refused the credentials or the request.
-    #[error("the bucket refused: {0}")]
-    Refused(String),
-    /// Reading the sealed file failed.
-    #[error("cannot read the sealed file in the spool")]
-    Spool(#[source] std::io::Error),
-    /// The sealed file is no longer what its name says.
-    #[error("the sealed file in the spool was changed: its digest is not its name")]
-    SpoolDamaged,
-    /// The URL cannot be one of a bucket.
-    #[error("{url}: {why}")]
-    Url {
-        /// As given, without credentials.
-        url: String,
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
-impl BucketError {
-    fn from_store(error: object_store::Error) -> BucketError {
-        use object_store::Error as E;
-        let text = one_line(&chain(&error));
-        match error {
-            E::AlreadyExists { .. } => BucketError::AlreadyThere,
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => BucketError::Refused(text),
-            // "No such bucket", when it answers a put.
-            E::NotFound { .. } => BucketError::Missing,
-            _ => BucketError::Failed(text),
-        }
-    }
-}
-
-/// An error as one line of bounded length: servers answer with pages of XML or HTML.
-fn one_line(text: &str) -> String {
-    const LENGTH_MAX: usize = 300;
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let words = clean.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(LENGTH_MAX) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words,
-    }
-}
-
-impl Fault for BucketError {
-    fn disposition(&self) -> Disposition {
-        match self {
-            BucketError::OtherContent | BucketError::SpoolDamaged => Disposition::Park,
-            BucketError::AlreadyThere
-            | BucketError::Credentials(_)
-            | BucketError::Failed(_)
-            | BucketError::Folder(_)
-            | BucketError::Missing
-            | BucketError::NoCredentials
-            | BucketError::NoFolder { .. }
-            | BucketError::Option { .. }
-            | BucketError::PlainHttp
-            | BucketError::Refused(_)
-            | BucketError::Spool(_)
-            | BucketError::Url { .. } => Disposition::Retry,
-        }
-    }
-
-    fn reason(&self) -> Reason {
-        match self {
-            BucketError::AlreadyThere
-            | BucketError::Failed(_)
-            | BucketError::Folder(_)
-            | BucketError::NoFolder { .. } => Reason::BucketFailed,
-            BucketError::Credentials(_)
-            | BucketError::Missing
-            | BucketError::NoCredentials
-            | BucketError::Option { .. }
-            | BucketError::OtherContent
-            | BucketError::PlainHttp
-            | BucketError::Refused(_)
-            | BucketError::Url { .. } => Reason::BucketRefused,
-            BucketError::Spool(_) | BucketError::SpoolDamaged => Reason::SpoolDamaged,
-        }
     }
 }

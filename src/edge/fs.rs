@@ -157,7 +157,9 @@ impl Facts {
             modified_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
             changed_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
         };
-        Facts { kind, generation, links: stat.st_nlink as u64 }
+        #[allow(clippy::unnecessary_cast, reason = "32 bits wide on some architectures")]
+        let links = stat.st_nlink as u64;
+        Facts { kind, generation, links }
     }
 
     /// The facts of an open file.

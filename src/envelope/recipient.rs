@@ -107,7 +107,7 @@ fn wrap_x25519(public: &[u8; 32], file_key: &FileKey, rng: &mut impl CryptoRng) 
     Stanza { kind: X25519.into(), args: vec![BASE64.encode(share)], body }
 }
 
-/// Whether every exchange with this point gives zero, whatever the other side's key (RFC 7748 §6.1).
+/// Whether every exchange with this point gives zero, whatever the other key (RFC 7748 §6.1).
 ///
 /// Clamped scalars are multiples of the cofactor, so one exchange with any of them tells.
 pub fn is_low_order(point: &[u8; 32]) -> bool {

@@ -85,6 +85,10 @@ fn clean_up_when_interrupted(runtime: &Runtime, unfinished: Arc<Unfinished>) {
         unfinished.remove();
         let said = "interrupted; the clip that was being opened was discarded";
         let _ = writeln!(io::stderr(), "\n{PROGRAM}: {said}");
+        #[allow(
+            clippy::exit,
+            reason = "the main thread may be inside a long read; the kernel wipes"
+        )]
         std::process::exit(Exit::Interrupted as i32);
     });
 }

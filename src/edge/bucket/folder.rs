@@ -1,0 +1,94 @@
+//! Putting a sealed file into a folder bucket.
+
+use std::fs::File;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::{BucketError, PART_SIZE, Put, blocking, read_block};
+use crate::clip::{Evidence, SealedName};
+use crate::edge::fs;
+
+/// How the name of a file ends that is not here in full yet.
+pub(super) const UNFINISHED: &str = ".unfinished";
+
+/// Copies into a folder: unfinished name, sync, rename, read back past the cache.
+pub(super) async fn put(
+    root: &Path,
+    mut file: File,
+    Put { key, name, sent, .. }: Put<'_>,
+) -> Result<Evidence, BucketError> {
+    let finished = root.join(key.as_ref());
+    if finished.exists() {
+        return Err(BucketError::AlreadyThere);
+    }
+    let folder = finished.parent().expect("a key has a file name").to_owned();
+    let unfinished = folder.join(format!(".{name}{UNFINISHED}"));
+    blocking(move || create_folders(&folder)).await.map_err(BucketError::Folder)?;
+    let begin = unfinished.clone();
+    let mut out = blocking(move || {
+        // A leftover of an attempt that was killed; nobody else writes this name.
+        match std::fs::remove_file(&begin) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        fs::create_private(&begin)
+    })
+    .await
+    .map_err(BucketError::Folder)?;
+    let mut hash = Sha256::new();
+    loop {
+        let step = blocking(move || {
+            let block = read_block(&mut file, PART_SIZE).map_err(BucketError::Spool)?;
+            std::io::Write::write_all(&mut out, &block).map_err(BucketError::Folder)?;
+            hash.update(&block);
+            Ok((file, out, hash, block.len() as u64))
+        });
+        let size;
+        (file, out, hash, size) = step.await?;
+        sent(size);
+        if size == 0 {
+            break;
+        }
+    }
+    if SealedName(hash.finalize().into()) != name {
+        // Best effort: the damaged clip is what counts, and the next attempt removes it as well.
+        let _ = blocking(move || std::fs::remove_file(unfinished)).await;
+        return Err(BucketError::SpoolDamaged);
+    }
+    let published = blocking(move || {
+        fs::publish(&out, &unfinished, &finished)?;
+        fs::drop_cache(&out)
+    });
+    match published.await {
+        Ok(()) => Ok(Evidence::Acknowledged),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(BucketError::AlreadyThere)
+        }
+        Err(error) => Err(BucketError::Folder(error)),
+    }
+}
+
+/// Whether files may be created here.
+pub(super) async fn probe(root: &Path) -> Result<(), BucketError> {
+    let probe = root.join(format!(".probe{UNFINISHED}"));
+    let tried = blocking(move || {
+        fs::create_private(&probe).map(drop)?;
+        std::fs::remove_file(&probe)
+    });
+    tried.await.map_err(BucketError::Folder)
+}
+
+/// As `mkdir -p`, each new folder durable.
+fn create_folders(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().expect("below the bucket's own folder");
+    create_folders(parent)?;
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => fs::sync_folder(parent),
+    }
+}

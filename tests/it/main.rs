@@ -1,0 +1,11 @@
+//! The programs and their doors, tried with real servers, real clips and other people's tools.
+//!
+//! `tests/run` installs what these need and lets nothing be skipped. Under a plain `cargo test`, a
+//! test whose tool is missing says so on standard error and passes.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+mod support;
+
+mod buckets;
+mod peers;

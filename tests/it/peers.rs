@@ -1,0 +1,120 @@
+//! What dockseal seals, other people's age opens: byte for byte, at every size that matters.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::Path;
+
+use dockseal::envelope::manifest::{Manifest, Name, VERSION};
+use dockseal::envelope::recipient::Recipients;
+use dockseal::envelope::seal::{Sealed, seal};
+use rand_core::UnwrapErr;
+
+use crate::support::peers::{Keys, Peer, classic_keys, hybrid_keys, sha256_opened, try_open};
+use crate::support::tools::needs;
+use crate::support::{scratch, sha256};
+
+/// Empty, tiny, and one byte around the ends of chunks of 64 KiB.
+const SIZES: [usize; 7] = [0, 1, 65_535, 65_536, 65_537, 131_072, (1 << 20) + 3];
+
+/// Seals a file to one recipient, with a manifest as the dock writes it.
+pub fn seal_file(clip: &Path, sealed: &Path, keys: &Keys) -> Sealed {
+    let rng = &mut UnwrapErr(getrandom::SysRng);
+    let recipients = Recipients::new(vec![keys.recipient.parse().unwrap()]).unwrap();
+    let manifest = Manifest {
+        version: VERSION,
+        dock: "test-dock-1".into(),
+        name: Name::from_path(Path::new(clip.file_name().unwrap())),
+        folder: Name::Text("camera-7/2026-11-21".into()),
+        camera: Some("camera-7".into()),
+        size_bytes: clip.metadata().unwrap().len(),
+        modified: jiff::Timestamp::UNIX_EPOCH,
+        sealed: jiff::Timestamp::UNIX_EPOCH,
+        commitment_salt: Manifest::new_salt(rng),
+        more: serde_json::Map::new(),
+    };
+    let mut source = BufReader::new(File::open(clip).unwrap());
+    let mut out = BufWriter::new(File::create_new(sealed).unwrap());
+    let done = seal(&mut source, &mut out, &recipients, &manifest, rng).unwrap();
+    out.flush().unwrap();
+    assert_eq!(done.name.to_string(), sha256(sealed));
+    done
+}
+
+fn opens_what_we_seal(peer: Peer, keys: &Keys) {
+    let dir = scratch();
+    for size in SIZES {
+        let clip = dir.path().join(format!("{size}.mp4"));
+        let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        std::fs::write(&clip, bytes).unwrap();
+        let sealed = clip.with_extension("age");
+        seal_file(&clip, &sealed, keys);
+        assert_eq!(sha256_opened(peer, keys, &sealed), sha256(&clip), "{peer:?}, {size} bytes");
+    }
+}
+
+#[test]
+fn age_opens_what_we_seal() {
+    needs!(Age);
+    let dir = scratch();
+    opens_what_we_seal(Peer::Age, &classic_keys(dir.path()));
+}
+
+#[test]
+fn pyrage_opens_what_we_seal() {
+    needs!(Age, Pyrage);
+    let dir = scratch();
+    opens_what_we_seal(Peer::Pyrage, &classic_keys(dir.path()));
+}
+
+#[test]
+fn age_encryption_opens_what_we_seal() {
+    needs!(Age, AgeEncryption);
+    let dir = scratch();
+    opens_what_we_seal(Peer::AgeEncryption, &classic_keys(dir.path()));
+}
+
+#[test]
+fn age_encryption_opens_what_we_seal_to_post_quantum_keys() {
+    needs!(AgeEncryption);
+    let dir = scratch();
+    opens_what_we_seal(Peer::AgeEncryption, &hybrid_keys(dir.path()));
+}
+
+#[test]
+fn a_peer_refuses_a_sealed_clip_that_was_cut_or_changed() {
+    needs!(Age, AgeEncryption);
+    let dir = scratch();
+    let keys = classic_keys(dir.path());
+    let clip = dir.path().join("clip.mp4");
+    std::fs::write(&clip, vec![7; 200_000]).unwrap();
+    let sealed = dir.path().join("sealed.age");
+    seal_file(&clip, &sealed, &keys);
+    let good = std::fs::read(&sealed).unwrap();
+    // At the end of a whole chunk: only the mark of the last one tells.
+    let chunk_end = good.len() - (200_000 - 3 * 65_536 + 16);
+    let mut changed = good.clone();
+    changed[good.len() / 2] ^= 1;
+    for (number, bad) in [good[..chunk_end].to_vec(), changed].into_iter().enumerate() {
+        let path = dir.path().join(format!("bad-{number}.age"));
+        std::fs::write(&path, bad).unwrap();
+        for peer in [Peer::Age, Peer::AgeEncryption] {
+            let opened = dir.path().join(format!("opened-{number}-{peer:?}"));
+            assert!(try_open(peer, &keys, &path, &opened).is_err(), "{peer:?} took {number}");
+        }
+    }
+}
+
+#[test]
+fn a_large_clip_opens_in_both_worlds() {
+    needs!(Age, AgeEncryption, Ffmpeg);
+    let dir = scratch();
+    let clip = crate::support::clips::clip(300, "peers");
+    let original = sha256(&clip);
+    for (peer, keys) in
+        [(Peer::Age, classic_keys(dir.path())), (Peer::AgeEncryption, hybrid_keys(dir.path()))]
+    {
+        let sealed = dir.path().join(format!("{peer:?}.age"));
+        seal_file(&clip, &sealed, &keys);
+        assert_eq!(sha256_opened(peer, &keys, &sealed), original, "{peer:?}");
+    }
+}

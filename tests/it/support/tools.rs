@@ -1,0 +1,130 @@
+//! Finding the tools that `tests/run` installs, and saying loudly when one is missing.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Set by `tests/run`: nothing may be skipped any more.
+const COMPLETE: &str = "DOCKSEAL_TESTS_COMPLETE";
+
+/// Something that a test needs and this crate does not bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// Debian's age 1.1.1, with age-keygen.
+    Age,
+    /// The npm package `age-encryption`, and node to run it.
+    AgeEncryption,
+    /// FFmpeg with libx264.
+    Ffmpeg,
+    /// The npm package `cctv-age`: the age test vectors.
+    CctvAge,
+    /// pyrage, the Python face of rage, in the venv.
+    Pyrage,
+    /// rsync.
+    Rsync,
+    /// util-linux's setpriv, with which no server outlives its test.
+    Setpriv,
+    /// strace.
+    Strace,
+    /// binutils' strings.
+    Strings,
+    /// systemd-analyze.
+    SystemdAnalyze,
+    /// GNU time: peak memory of a process.
+    Time,
+    /// SeaweedFS, in the venv.
+    Weed,
+}
+
+impl Tool {
+    fn name(self) -> &'static str {
+        match self {
+            Tool::Age => "age",
+            Tool::AgeEncryption => "age-encryption (npm)",
+            Tool::Ffmpeg => "ffmpeg",
+            Tool::CctvAge => "cctv-age (npm)",
+            Tool::Pyrage => "pyrage (PyPI)",
+            Tool::Rsync => "rsync",
+            Tool::Setpriv => "setpriv",
+            Tool::Strace => "strace",
+            Tool::Strings => "strings",
+            Tool::SystemdAnalyze => "systemd-analyze",
+            Tool::Time => "/usr/bin/time",
+            Tool::Weed => "weed (SeaweedFS)",
+        }
+    }
+
+    /// Where it is: a program, or for an npm package its folder. `None` where it is missing.
+    pub fn find(self) -> Option<PathBuf> {
+        match self {
+            Tool::Age => program("age-keygen").and(program("age")),
+            Tool::AgeEncryption => program("node").and(installed("node_modules/age-encryption")),
+            Tool::Ffmpeg => program("ffmpeg"),
+            Tool::CctvAge => program("node").and(installed("node_modules/cctv-age")),
+            Tool::Pyrage => pyrage(),
+            Tool::Rsync => program("rsync"),
+            Tool::Setpriv => program("setpriv"),
+            Tool::Strace => program("strace"),
+            Tool::Strings => program("strings"),
+            Tool::SystemdAnalyze => program("systemd-analyze"),
+            Tool::Time => Some(PathBuf::from("/usr/bin/time")).filter(|path| path.is_file()),
+            Tool::Weed => installed("venv/bin/weed"),
+        }
+    }
+
+    /// As [`Tool::find`], for code behind [`needs!`].
+    pub fn path(self) -> PathBuf {
+        self.find().unwrap_or_else(|| panic!("{} is missing; run tests/run", self.name()))
+    }
+}
+
+/// The folder that `tests/run` installs into: inside the checkout, so `cargo clean` forgets it.
+pub fn test_tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools")
+}
+
+fn installed(path: &str) -> Option<PathBuf> {
+    Some(test_tools().join(path)).filter(|path| path.exists())
+}
+
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// The venv's Python, where it has the module: looked for, not imported, which would be slower.
+fn pyrage() -> Option<PathBuf> {
+    let libraries = std::fs::read_dir(installed("venv/lib")?).ok()?;
+    let has = |python: PathBuf| python.join("site-packages/pyrage").is_dir();
+    libraries.flatten().any(|python| has(python.path())).then(|| installed("venv/bin/python"))?
+}
+
+/// Whether all tools are there; says on standard error which one is not, and panics where nothing
+/// may be skipped. Called by [`needs!`].
+pub fn all_there(test: &str, tools: &[Tool]) -> bool {
+    let Some(missing) = tools.iter().find(|tool| tool.find().is_none()) else { return true };
+    let name = missing.name();
+    assert!(std::env::var_os(COMPLETE).is_none(), "{name} is missing, and {COMPLETE} is set");
+    // Not `eprintln!`, which the test runner would capture: a skipped test is never silent.
+    let line = format!("SKIPPED {test}: {name} is missing; run tests/run\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
+    false
+}
+
+/// The first line of a test that needs tools: `needs!(Weed, Setpriv);`.
+macro_rules! needs {
+    ($($tool:ident),+ $(,)?) => {
+        fn here() {}
+        let test = std::any::type_name_of_val(&here).trim_end_matches("::here");
+        if !$crate::support::tools::all_there(test, &[$($crate::support::tools::Tool::$tool),+]) {
+            return;
+        }
+    };
+}
+pub(crate) use needs;
+
+#[test]
+fn what_every_machine_has_is_found_and_nothing_else() {
+    assert!(program("sh").is_some());
+    assert!(program("no-such-tool-anywhere").is_none());
+    assert!(installed("no-such-tool-anywhere").is_none());
+}
