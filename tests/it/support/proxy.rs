@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 /// How often an idle thread looks whether something changed.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
-/// Bytes moved at once; a quarter of it at most beyond a cut or a throttle's second.
+/// Bytes moved at once, at most.
 const BLOCK_SIZE: usize = 64 * 1024;
 
 /// What is wrong with the line.
@@ -215,10 +215,11 @@ fn requests(line: &Line, mut client: TcpStream, mut server: TcpStream, mut recor
         while !rest.is_empty() && !line.is_cut() {
             let admitted = line.admit(rest.len());
             record.write_all(&rest[..admitted]).expect("the recording can be written");
+            // Counted before, too: the answer can be there before this thread goes on.
+            line.sent_bytes.fetch_add(admitted as u64, Ordering::SeqCst);
             if server.write_all(&rest[..admitted]).is_err() {
                 break;
             }
-            line.sent_bytes.fetch_add(admitted as u64, Ordering::SeqCst);
             rest = &rest[admitted..];
             if line.take_cut() {
                 return hang_up(&client, &server);
