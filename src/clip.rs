@@ -283,6 +283,23 @@ pub enum Fact {
 }
 
 impl Clip {
+    /// A clip as it is first seen; the queue gives it its number.
+    pub fn seen(source: Source, generation: Generation, now: Timestamp) -> Clip {
+        Clip {
+            id: ClipId(0),
+            source: Some(source),
+            generation,
+            plaintext: Plaintext::Present,
+            seen_at: now,
+            settled_at: None,
+            stored_at: None,
+            gone_at: None,
+            sealed: None,
+            hold: None,
+            deliveries: vec![],
+        }
+    }
+
     /// How far the clip has come.
     pub fn state(&self) -> State {
         match (&self.sealed, self.stored_at, self.plaintext) {

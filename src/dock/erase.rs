@@ -159,7 +159,7 @@ mod tests {
     fn proof() -> EraseProof {
         let source = Source { folder: "/srv".into(), path: "a".into() };
         let generation = fixture().generation;
-        let mut clip: Clip = crate::dock::queue::seen(source, generation, Timestamp(0));
+        let mut clip = Clip::seen(source, generation, Timestamp(0));
         let sealed = SealedFile {
             name: SealedName([1; 32]),
             size_bytes: 1,

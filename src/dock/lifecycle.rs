@@ -211,8 +211,8 @@ fn soonest(waits: Vec<Step>) -> Step {
     soonest
 }
 
-/// The wait after a failure, given the one before it. `jitter` is a random number of 0 to 1, so that
-/// a thousand clips, or four hundred docks, do not all come back at the same moment.
+/// The wait after a failure, given the one before it. `jitter` is a random number of 0 to 1, so
+/// that a thousand clips, or four hundred docks, do not all come back at the same moment.
 pub fn hold_after(before: Option<&Hold>, fault: &impl Fault, now: Timestamp, jitter: f64) -> Hold {
     let before = before.filter(|before| before.reason == fault.reason());
     let attempts = before.map_or(0, |before| before.attempts).saturating_add(1);

@@ -1,5 +1,7 @@
-//! The dock's wing: its rooms in walking order. Only `agent` calls rooms; they never call each
-//! other. Nothing here, and nothing it is built from, can open a clip.
+//! The dock's wing: its rooms, in the order in which a clip walks through them.
+//!
+//! Only `agent` calls rooms; they never call each other. Nothing here, and nothing that it is
+//! built from, can open a clip.
 
 pub mod config;
 pub mod lifecycle;

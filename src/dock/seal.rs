@@ -15,8 +15,6 @@ use crate::envelope::seal::{SealError, Sealed, seal as seal_stream};
 use crate::error::{Disposition, Fault};
 use crate::hold::Reason;
 
-use super::spool::is_full;
-
 /// What is known of a clip before it is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
@@ -158,7 +156,7 @@ impl Fault for SealFault {
         match self {
             SealFault::Changed | SealFault::Read(_) | SealFault::Stopped => Disposition::Retry,
             SealFault::Manifest(_) => Disposition::Park,
-            SealFault::Write(error) if is_full(error) => Disposition::Retry,
+            SealFault::Write(error) if fs::is_full(error) => Disposition::Retry,
             SealFault::Write(_) => Disposition::Halt,
         }
     }

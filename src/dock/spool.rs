@@ -275,16 +275,11 @@ pub enum SpoolError {
     Write(#[source] io::Error),
 }
 
-/// Whether the disk has no room, rather than a fault.
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 impl Fault for SpoolError {
     fn disposition(&self) -> Disposition {
         match self {
             SpoolError::Full { .. } => Disposition::Retry,
-            SpoolError::Sync(error) | SpoolError::Write(error) if is_full(error) => {
+            SpoolError::Sync(error) | SpoolError::Write(error) if fs::is_full(error) => {
                 Disposition::Retry
             }
             // Never tried again on the same file: after a failed fsync the kernel has forgotten

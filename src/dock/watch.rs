@@ -180,10 +180,10 @@ impl Hints {
 
     /// Watches a folder, again when another medium or another folder lies at its path. Returns
     /// `inotify` or `poll`, for the status.
-    pub fn watch(&mut self, path: &Path, identity: (u64, u64)) -> &'static str {
+    pub fn watch(&mut self, path: &Path, root: (u64, u64)) -> &'static str {
         let notifies = sends_notifications(path);
         let Some(watcher) = self.watcher.as_mut().filter(|_| notifies) else { return "poll" };
-        if self.watched.get(path) == Some(&identity) {
+        if self.watched.get(path) == Some(&root) {
             return "inotify";
         }
         if self.watched.remove(path).is_some() {
@@ -192,7 +192,7 @@ impl Hints {
         }
         match watcher.watch(path, RecursiveMode::Recursive) {
             Ok(()) => {
-                self.watched.insert(path.to_owned(), identity);
+                self.watched.insert(path.to_owned(), root);
                 let roots = self.shared.roots.lock();
                 roots.unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
                 "inotify"
@@ -278,8 +278,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let wake = Arc::new(Notify::new());
         let mut hints = Hints::new(Arc::clone(&wake));
-        let identity = Folder::open(dir.path()).expect("opened").identity();
-        assert_eq!(hints.watch(dir.path(), identity), "inotify");
+        let root = Folder::open(dir.path()).expect("opened").device_and_inode();
+        assert_eq!(hints.watch(dir.path(), root), "inotify");
         std::fs::write(dir.path().join("a"), b"x").expect("written");
         let deadline = Instant::now() + Duration::from_secs(10);
         while hints.take().is_empty() {

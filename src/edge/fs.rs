@@ -187,7 +187,7 @@ impl Folder {
     }
 
     /// The device and inode of the folder: another pair means another medium, or a remount.
-    pub fn identity(&self) -> (u64, u64) {
+    pub fn device_and_inode(&self) -> (u64, u64) {
         (self.facts.generation.device_number, self.facts.generation.inode_number)
     }
 
@@ -310,6 +310,11 @@ impl Folder {
         let fd = self.open_beneath(parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
         Ok((fd, name.to_owned()))
     }
+}
+
+/// Whether the disk has no room, rather than a fault.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Whether the error means that nothing lies there.

@@ -48,6 +48,9 @@ impl Source {
 
     /// For each line, counted from 0, whether it is in `#[cfg(test)] mod …`.
     pub fn test_lines(&self) -> Vec<bool> {
+        if self.path.ends_with("/tests.rs") {
+            return self.code.lines().map(|_| true).collect();
+        }
         let mut inside = false;
         let mut before = "";
         let mut lines = Vec::new();

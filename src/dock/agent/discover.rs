@@ -9,7 +9,7 @@ use super::Context;
 use crate::clip::{Clip, ClipId, Fact, Plaintext, Source, State, Timestamp};
 use crate::dock::config::Watch;
 use crate::dock::lifecycle::{self, Policy};
-use crate::dock::queue::{FolderLine, QueueError, Reader, seen};
+use crate::dock::queue::{FolderLine, QueueError, Reader};
 use crate::dock::watch::{Quiet, Scan, Settling, scan};
 use crate::edge::clock;
 use crate::edge::fs::{Facts, Folder};
@@ -86,7 +86,7 @@ impl Look<'_> {
             let known = match self.known(path, facts)? {
                 Some(known) => known,
                 None => {
-                    self.add(seen(self.source(path), facts.generation, clock::now()))?;
+                    self.add(Clip::seen(self.source(path), facts.generation, clock::now()))?;
                     settles_at = soonest(settles_at, self.settle(settling, path, facts));
                     continue;
                 }
@@ -120,7 +120,7 @@ impl Look<'_> {
             return Ok(Some(clip));
         }
         let inode = facts.generation.inode_number;
-        for mut clip in self.reader.unsealed_of_inode(inode)? {
+        for mut clip in self.reader.seen_of_inode(inode)? {
             let was_here = clip.source.as_ref().is_some_and(|old| {
                 old.folder == source.folder && !self.found.clips.contains_key(&old.path)
             });
@@ -164,7 +164,7 @@ impl Look<'_> {
         tracing::warn!(clip = known.id.0, "written to after it was sealed; sealing it again");
         let now = clock::now();
         self.record(known.id, Fact::Gone { plaintext: Plaintext::Changed, at: now })?;
-        self.add(seen(self.source(path), facts.generation, now))
+        self.add(Clip::seen(self.source(path), facts.generation, now))
     }
 
     /// Links, FIFOs, devices, sockets: never opened, and visible until somebody moves them away.
@@ -177,7 +177,7 @@ impl Look<'_> {
             let now = clock::now();
             let cause = "a link, FIFO, device or socket, not a regular file".to_owned();
             let hold = operator_hold(Reason::NotAFile, cause, now);
-            let clip = Clip { hold: Some(hold), ..seen(source, facts.generation, now) };
+            let clip = Clip { hold: Some(hold), ..Clip::seen(source, facts.generation, now) };
             self.add(clip)?;
         }
         Ok(())

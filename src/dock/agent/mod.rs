@@ -376,9 +376,9 @@ fn look(
     settling: &Mutex<Settling>,
 ) -> Result<Looked, QueueError> {
     // Watched before it is looked through: what comes in between is hinted at.
-    let identity = fs::Folder::open(&watch.path).ok().map(|folder| folder.identity());
-    let mode = identity.map_or("poll", |identity| {
-        hints.lock().unwrap_or_else(PoisonError::into_inner).watch(&watch.path, identity)
+    let root = fs::Folder::open(&watch.path).ok().map(|folder| folder.device_and_inode());
+    let mode = root.map_or("poll", |root| {
+        hints.lock().unwrap_or_else(PoisonError::into_inner).watch(&watch.path, root)
     });
     let mut settling = settling.lock().unwrap_or_else(PoisonError::into_inner);
     discover::look_through(context, watch, &mut settling, mode)

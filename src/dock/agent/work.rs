@@ -166,7 +166,8 @@ async fn push_clip(
     };
     context.queue.bucket_answered(bucket_name.to_owned(), None, now).await?;
     let evidence = receipt.evidence.word();
-    tracing::info!(clip = clip.id.0, bucket = bucket_name, evidence, digest = %sealed.name, "pushed");
+    let (id, digest) = (clip.id.0, sealed.name);
+    tracing::info!(clip = id, bucket = bucket_name, evidence, digest = %digest, "pushed");
     let is_weak = !Policy::of(&context.config, clip).suffices(&receipt);
     let mut facts = vec![Fact::Acknowledged(receipt)];
     if is_weak {

@@ -188,7 +188,8 @@ prop_compose! {
             }
         }
         clip.deliveries = deliveries.into_iter().zip(["a", "b"]).map(|((evidence, hold), name)| {
-            let receipt = evidence.map(|evidence| Receipt { bucket: name.into(), ..receipt(evidence) });
+            let of = |evidence| Receipt { bucket: name.into(), ..receipt(evidence) };
+            let receipt = evidence.map(of);
             Delivery { bucket: name.into(), receipt, hold }
         }).collect();
         clip
@@ -242,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn a_wait_is_always_ahead_and_nothing_is_pushed_unsealed(
+    fn a_wait_is_always_ahead_and_nothing_is_pushed_before_it_is_sealed(
         clip in any_clip(), policy in any_policy()
     ) {
         match next_step(&clip, &policy, NOW) {

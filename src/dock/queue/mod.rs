@@ -340,9 +340,9 @@ fn adopt(
         return Ok(());
     }
     let inode = rows::signed(generation.inode_number);
-    let unsealed = rows::select(tx, "inode_number = ?1 AND state = 'seen'", [inode])?;
-    let unsealed = unsealed.into_iter().find(|clip| clip.generation.same_content(&generation));
-    match unsealed {
+    let waiting = rows::select(tx, "inode_number = ?1 AND state = 'seen'", [inode])?;
+    let waiting = waiting.into_iter().find(|clip| clip.generation.same_content(&generation));
+    match waiting {
         Some(mut clip) => {
             clip.apply(Fact::Sealed(sealed))?;
             rows::save(tx, &clip, Some(Timestamp(0)))
@@ -363,23 +363,6 @@ fn adopt(
             };
             rows::insert(tx, &clip, Some(Timestamp(0))).map(|_| ())
         }
-    }
-}
-
-/// A clip as it is first seen.
-pub fn seen(source: Source, generation: Generation, now: Timestamp) -> Clip {
-    Clip {
-        id: ClipId(0),
-        source: Some(source),
-        generation,
-        plaintext: Plaintext::Present,
-        seen_at: now,
-        settled_at: None,
-        stored_at: None,
-        gone_at: None,
-        sealed: None,
-        hold: None,
-        deliveries: vec![],
     }
 }
 

@@ -163,8 +163,8 @@ impl Reader {
         rows::select(&self.0, condition, params![folder, after.0, rows::signed(count_max)])
     }
 
-    /// Unsealed clips of an inode, wherever: a file may have been renamed.
-    pub fn unsealed_of_inode(&self, inode_number: u64) -> Result<Vec<Clip>, QueueError> {
+    /// Clips of an inode that are not sealed yet, wherever: a file may have been renamed.
+    pub fn seen_of_inode(&self, inode_number: u64) -> Result<Vec<Clip>, QueueError> {
         let condition = "inode_number = ?1 AND state = 'seen'";
         rows::select(&self.0, condition, [rows::signed(inode_number)])
     }
@@ -289,7 +289,8 @@ impl Reader {
         let given = "SELECT count(*) FROM delivery WHERE bucket = ?1 AND evidence IS NOT NULL";
         let given = rows::first::<i64>(&self.0, given, [bucket])?.unwrap_or(0);
         let waiting = "SELECT count(*) FROM clip WHERE in_spool = 1 AND NOT EXISTS
-             (SELECT 1 FROM delivery WHERE clip = clip.id AND bucket = ?1 AND evidence IS NOT NULL)";
+             (SELECT 1 FROM delivery
+              WHERE clip = clip.id AND bucket = ?1 AND evidence IS NOT NULL)";
         let waiting = rows::first::<i64>(&self.0, waiting, [bucket])?.unwrap_or(0);
         Ok((given as u64, waiting as u64))
     }

@@ -12,7 +12,8 @@ const APPLICATION_ID: i64 = 0x646b_7331;
 const USER_VERSION: i64 = 1;
 
 /// `clip.due_at` says when the agent should look again: NULL is never. It is only a hint; all rows
-/// that are not done are looked at after a start. `clip.version` counts the changes of a row. Paths are bytes, and leave with the plaintext.
+/// that are not done are looked at after a start. `clip.version` counts the changes of a row.
+/// Paths are bytes, and leave with the plaintext.
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE clip (

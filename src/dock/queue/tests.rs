@@ -33,7 +33,9 @@ fn queue() -> (tempfile::TempDir, Queue, Reader) {
 #[test]
 fn every_fact_is_read_back_as_it_was_recorded() {
     let (_dir, queue, reader) = queue();
-    queue.found_blocking(vec![seen(source("a"), generation(u64::MAX), Timestamp(1))]).expect("ok");
+    queue
+        .found_blocking(vec![Clip::seen(source("a"), generation(u64::MAX), Timestamp(1))])
+        .expect("ok");
     let mut expected = reader.at(&source("a")).expect("read").expect("there");
     let hold = Hold {
         reason: Reason::BucketFailed,
@@ -94,10 +96,10 @@ fn a_database_of_another_program_or_version_is_refused_unwritten() {
 #[test]
 fn one_refused_request_does_not_undo_its_neighbours() {
     let (_dir, queue, reader) = queue();
-    queue.found_blocking(vec![seen(source("a"), generation(1), Timestamp(1))]).expect("ok");
-    let twice = seen(source("a"), generation(2), Timestamp(1));
+    queue.found_blocking(vec![Clip::seen(source("a"), generation(1), Timestamp(1))]).expect("ok");
+    let twice = Clip::seen(source("a"), generation(2), Timestamp(1));
     assert!(queue.found_blocking(vec![twice]).is_err());
-    queue.found_blocking(vec![seen(source("b"), generation(3), Timestamp(1))]).expect("ok");
+    queue.found_blocking(vec![Clip::seen(source("b"), generation(3), Timestamp(1))]).expect("ok");
     assert_eq!(reader.list(&Filter::default()).expect("read").len(), 2);
     assert!(queue.record_blocking(ClipId(99), vec![Fact::Unspooled]).is_err());
 }
@@ -105,7 +107,7 @@ fn one_refused_request_does_not_undo_its_neighbours() {
 #[test]
 fn a_sealed_file_without_an_owner_finds_its_clip_again() {
     let (_dir, queue, reader) = queue();
-    queue.found_blocking(vec![seen(source("a"), generation(1), Timestamp(1))]).expect("ok");
+    queue.found_blocking(vec![Clip::seen(source("a"), generation(1), Timestamp(1))]).expect("ok");
     for _ in 0..2 {
         queue.adopt_blocking(sealed(1), generation(1), Timestamp(2)).expect("adopted");
     }
@@ -113,7 +115,7 @@ fn a_sealed_file_without_an_owner_finds_its_clip_again() {
     assert_eq!((clip.state(), clip.plaintext), (State::Sealed, Plaintext::Present));
     // As after a lost queue: first the sealed file, then the scan finds the plaintext.
     queue.adopt_blocking(sealed(2), generation(2), Timestamp(2)).expect("adopted");
-    let found = seen(source("b"), generation(2), Timestamp(3));
+    let found = Clip::seen(source("b"), generation(2), Timestamp(3));
     queue.found_blocking(vec![found]).expect("found");
     let clip = reader.at(&source("b")).expect("read").expect("there");
     assert_eq!((clip.state(), clip.plaintext), (State::Sealed, Plaintext::Present));
@@ -125,7 +127,7 @@ fn due_clips_come_by_state_and_time() {
     let (_dir, queue, reader) = queue();
     let settled = |path: &str, inode| Clip {
         settled_at: Some(Timestamp(1)),
-        ..seen(source(path), generation(inode), Timestamp(1))
+        ..Clip::seen(source(path), generation(inode), Timestamp(1))
     };
     queue.found_blocking(vec![settled("a", 1), settled("b", 2)]).expect("ok");
     let due = reader.due(State::Seen, Timestamp(5), 10).expect("read");
