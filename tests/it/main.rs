@@ -8,4 +8,5 @@
 mod support;
 
 mod buckets;
+mod kill;
 mod peers;

@@ -84,17 +84,18 @@ impl Look<'_> {
         let mut settles_at: Option<Instant> = None;
         for (path, facts) in &self.found.clips {
             let known = match self.known(path, facts)? {
-                Some(known) => known,
+                Some(known) if known.sealed.is_none() => known,
+                Some(sealed) if sealed.generation.same_content(&facts.generation) => continue,
+                Some(sealed) => {
+                    self.written_to(&sealed)?;
+                    settles_at = soonest(settles_at, self.add_new(settling, path, facts)?);
+                    continue;
+                }
                 None => {
-                    self.add(Clip::seen(self.source(path), facts.generation, clock::now()))?;
-                    settles_at = soonest(settles_at, self.settle(settling, path, facts));
+                    settles_at = soonest(settles_at, self.add_new(settling, path, facts)?);
                     continue;
                 }
             };
-            if known.sealed.is_some() {
-                self.compare_sealed(known, path, facts)?;
-                continue;
-            }
             let is_stale = !known.generation.same_content(&facts.generation);
             let is_back = known
                 .hold
@@ -151,20 +152,33 @@ impl Look<'_> {
         }
     }
 
-    /// A sealed clip whose file has other content by now: what is there now is a clip of its own.
-    fn compare_sealed(
+    /// A new clip; says when it may have settled, unless it has.
+    ///
+    /// Looks once more: the scan may have seen the file just before it was erased, and the queue
+    /// been asked just after. A file that is there now, and of which the queue knew nothing a
+    /// moment ago, is new.
+    fn add_new(
         &mut self,
-        known: Clip,
+        settling: &mut Settling,
         path: &Path,
         facts: &Facts,
-    ) -> Result<(), QueueError> {
-        if known.generation.same_content(&facts.generation) {
-            return Ok(());
+    ) -> Result<Option<Instant>, QueueError> {
+        if !matches!(self.folder.look(path), Ok(Some(_))) {
+            return Ok(None);
         }
-        tracing::warn!(clip = known.id.0, "written to after it was sealed; sealing it again");
         let now = clock::now();
-        self.record(known.id, Fact::Gone { plaintext: Plaintext::Changed, at: now })?;
-        self.add(Clip::seen(self.source(path), facts.generation, now))
+        let settles_at = self.settle(settling, path, facts);
+        let mut clip = Clip::seen(self.source(path), facts.generation, now);
+        clip.settled_at = settles_at.is_none().then_some(now);
+        self.add(clip)?;
+        Ok(settles_at)
+    }
+
+    /// A sealed clip whose file has other content by now: what is there now is a clip of its own.
+    fn written_to(&self, sealed: &Clip) -> Result<(), QueueError> {
+        tracing::warn!(clip = sealed.id.0, "written to after it was sealed; sealing it again");
+        let fact = Fact::Gone { plaintext: Plaintext::Changed, at: clock::now() };
+        self.record(sealed.id, fact)
     }
 
     /// Links, FIFOs, devices, sockets: never opened, and visible until somebody moves them away.

@@ -14,7 +14,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use crate::clip::{
-    Clip, ClipId, Contradiction, Fact, Generation, Plaintext, SealedFile, Source, Timestamp,
+    Clip, ClipId, Contradiction, Fact, Generation, Plaintext, SealedFile, Timestamp,
 };
 
 /// Requests that may wait for the writer; more make their senders wait.
