@@ -95,7 +95,7 @@ const BANS: &[(&str, &[&str], &[&str])] = &[
             "src/keyring",
             "src/custody/",
         ],
-        &["std::fs", "std::net", "std::env", "std::thread", "std::process", "tokio", "tracing::"],
+        &["std::fs", "std::net", "std::env", "thread::sleep", "std::process", "tokio", "tracing::"],
     ),
     (
         "the dock cannot open a clip, and has no words for it",

@@ -45,7 +45,7 @@ pub fn seal(
     file: &mut File,
     origin: Origin<'_>,
     recipients: &Recipients,
-    out: &mut impl Write,
+    out: &mut (impl Write + Send),
     control: &Control,
 ) -> Result<Sealed, SealFault> {
     let rng = &mut UnwrapErr(getrandom::SysRng);

@@ -5,6 +5,7 @@
 
 pub mod header;
 pub mod manifest;
+mod pass;
 pub mod recipient;
 pub mod seal;
 pub mod stream;

@@ -3,13 +3,13 @@
 use std::io::{self, Read, Write};
 
 use rand_core::CryptoRng;
-use sha2::{Digest, Sha256};
 
 use super::FileKey;
 use super::header::Header;
 use super::manifest::{Manifest, TooLarge, commitment};
+use super::pass::{Pass, pass};
 use super::recipient::Recipients;
-use super::stream::{CHUNK_SIZE, PAYLOAD_NONCE_SIZE, PayloadCipher, Position};
+use super::stream::{PAYLOAD_NONCE_SIZE, PayloadCipher};
 use crate::clip::SealedName;
 
 /// What sealing a clip gave.
@@ -30,7 +30,7 @@ pub struct Sealed {
 /// because half of one generation and half of the next is evidence of nothing.
 pub fn seal(
     clip: &mut impl Read,
-    out: &mut impl Write,
+    out: &mut (impl Write + Send),
     recipients: &Recipients,
     manifest: &Manifest,
     rng: &mut impl CryptoRng,
@@ -59,69 +59,14 @@ pub struct Resealer {
     plaintext_size: u64,
 }
 
-struct Pass {
-    name: SealedName,
-    size_bytes: u64,
-    plaintext_sha256: [u8; 32],
-}
-
 impl Resealer {
     /// The name that the clip would get if it were sealed again now; written to nothing.
     pub fn name_again(&self, clip: &mut impl Read) -> Result<SealedName, SealError> {
         Ok(self.pass(clip, &mut io::sink())?.name)
     }
 
-    fn pass(&self, clip: &mut impl Read, out: &mut impl Write) -> Result<Pass, SealError> {
-        let mut plaintext_hash = Sha256::new();
-        let mut sealed = Hashing { out, hash: Sha256::new(), size_bytes: 0 };
-        sealed.write(&self.prologue)?;
-        let mut chunk = vec![0u8; CHUNK_SIZE];
-        let mut remaining = self.plaintext_size;
-        let mut index = 0;
-        loop {
-            let size = remaining.min(CHUNK_SIZE as u64) as usize;
-            let chunk = &mut chunk[..size];
-            clip.read_exact(chunk).map_err(SealError::from_read)?;
-            plaintext_hash.update(&*chunk);
-            remaining -= size as u64;
-            let position = if remaining == 0 { Position::Last } else { Position::Middle };
-            let tag = self.cipher.seal_chunk(index, position, chunk);
-            sealed.write(chunk)?;
-            sealed.write(&tag)?;
-            index += 1;
-            if position == Position::Last {
-                break;
-            }
-        }
-        expect_end(clip)?;
-        Ok(Pass {
-            name: SealedName(sealed.hash.finalize().into()),
-            size_bytes: sealed.size_bytes,
-            plaintext_sha256: plaintext_hash.finalize().into(),
-        })
-    }
-}
-
-/// A byte behind the expected end means that the file grew.
-fn expect_end(clip: &mut impl Read) -> Result<(), SealError> {
-    match clip.read_exact(&mut [0u8]) {
-        Ok(()) => Err(SealError::SizeChanged),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-        Err(error) => Err(SealError::Read(error)),
-    }
-}
-
-struct Hashing<'a, W> {
-    out: &'a mut W,
-    hash: Sha256,
-    size_bytes: u64,
-}
-
-impl<W: Write> Hashing<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), SealError> {
-        self.hash.update(bytes);
-        self.size_bytes += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(SealError::Write)
+    fn pass(&self, clip: &mut impl Read, out: &mut (impl Write + Send)) -> Result<Pass, SealError> {
+        pass(clip, self.plaintext_size, &self.prologue, &self.cipher, out)
     }
 }
 
@@ -143,7 +88,7 @@ pub enum SealError {
 }
 
 impl SealError {
-    fn from_read(error: io::Error) -> SealError {
+    pub(super) fn from_read(error: io::Error) -> SealError {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => SealError::SizeChanged,
             _ => SealError::Read(error),
@@ -157,6 +102,7 @@ mod tests {
     use super::super::stream::payload_size;
     use super::*;
     use rand_core::UnwrapErr;
+    use sha2::{Digest, Sha256};
     use std::path::Path;
 
     fn seal_bytes(clip: &[u8], said: u64) -> Result<(Sealed, Vec<u8>), SealError> {

@@ -1,7 +1,7 @@
 //! Tests of the queue against a real database file.
 
 use super::*;
-use crate::clip::{Evidence, Receipt, SealedName, State};
+use crate::clip::{Evidence, Receipt, SealedName, Source, State};
 use crate::hold::{Hold, Reason, Until};
 
 fn generation(inode_number: u64) -> Generation {
