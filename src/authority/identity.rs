@@ -13,7 +13,8 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::clip::Timestamp;
-use crate::envelope::recipient::{AgeBech32, Recipient};
+use crate::envelope::recipient::Recipient;
+use crate::envelope::text::AgeBech32;
 
 /// Bytes of either kind of private key (age.md: an X25519 scalar; an X-Wing seed).
 const SECRET_SIZE: usize = 32;

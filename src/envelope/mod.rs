@@ -9,6 +9,7 @@ mod pass;
 pub mod recipient;
 pub mod seal;
 pub mod stream;
+pub mod text;
 
 use hkdf::Hkdf;
 use rand_core::CryptoRng;

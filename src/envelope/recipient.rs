@@ -5,23 +5,28 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
-use bech32::Hrp;
-use bech32::primitives::checksum::Checksum;
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
-use hpke::kem::XWing;
+use hpke::kem::{DhP256HkdfSha256, XWing};
 use hpke::{Deserializable, Kem, OpModeS, Serializable};
+use p256::elliptic_curve::sec1::ToSec1Point;
 use rand_core::CryptoRng;
+use sha2::{Digest, Sha256};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use super::header::Stanza;
+use super::text::{self, TextError};
 use super::{FileKey, derive};
 
 /// The stanza type of [`Recipient::X25519`], also the label of its key derivation (age.md).
 pub const X25519: &str = "X25519";
 /// HKDF info of the `X25519` stanza (age.md, "The X25519 recipient type").
 pub const X25519_INFO: &[u8] = b"age-encryption.org/v1/X25519";
+/// The stanza type of [`Recipient::P256Tag`].
+pub const P256TAG: &str = "p256tag";
+/// HPKE info of the `p256tag` stanza, and the salt of its tag (age.md).
+pub const P256TAG_INFO: &[u8] = b"age-encryption.org/p256tag";
 /// The stanza type of [`Recipient::MlKem768X25519`].
 pub const MLKEM768X25519: &str = "mlkem768x25519";
 /// HPKE info of the `mlkem768x25519` stanza (age.md).
@@ -29,28 +34,16 @@ pub const MLKEM768X25519_INFO: &[u8] = b"age-encryption.org/mlkem768x25519";
 
 /// Bytes of an X-Wing public key: ML-KEM-768's 1184 and X25519's 32.
 const XWING_PUBLIC_SIZE: usize = 1216;
-/// Longest text that is looked at: a post-quantum recipient has 1959 characters.
-const TEXT_SIZE_MAX: usize = 4096;
-
-/// BIP 173's checksum without its limit of 90 characters (age.md: "no length limit").
-pub enum AgeBech32 {}
-
-impl Checksum for AgeBech32 {
-    type MidstateRepr = u32;
-    type CorrectionField = <bech32::Bech32 as Checksum>::CorrectionField;
-    const ROOT_GENERATOR: Self::CorrectionField = bech32::Bech32::ROOT_GENERATOR;
-    const ROOT_EXPONENTS: std::ops::RangeInclusive<usize> = bech32::Bech32::ROOT_EXPONENTS;
-    const CODE_LENGTH: usize = usize::MAX;
-    const CHECKSUM_LENGTH: usize = bech32::Bech32::CHECKSUM_LENGTH;
-    const GENERATOR_SH: [u32; 5] = bech32::Bech32::GENERATOR_SH;
-    const TARGET_RESIDUE: u32 = bech32::Bech32::TARGET_RESIDUE;
-}
+/// Bytes of a compressed P-256 point (SEC 1 §2.3.3).
+const P256_PUBLIC_SIZE: usize = 33;
 
 /// One public key.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Recipient {
     /// Post-quantum hybrid: X-Wing, ML-KEM-768 with X25519 (`age1pq1…`). The default.
     MlKem768X25519(Box<[u8; XWING_PUBLIC_SIZE]>),
+    /// A P-256 key held in hardware (`age1tag1…`); sealed to without a plugin.
+    P256Tag([u8; P256_PUBLIC_SIZE]),
     /// Classic elliptic curve (`age1…`, RFC 7748).
     X25519([u8; 32]),
 }
@@ -60,6 +53,7 @@ impl Recipient {
     pub fn wrap(&self, file_key: &FileKey, rng: &mut impl CryptoRng) -> Stanza {
         match self {
             Recipient::MlKem768X25519(public) => wrap_xwing(public.as_slice(), file_key, rng),
+            Recipient::P256Tag(public) => wrap_p256tag(public, file_key, rng),
             Recipient::X25519(public) => wrap_x25519(public, file_key, rng),
         }
     }
@@ -68,26 +62,51 @@ impl Recipient {
     pub fn is_post_quantum(&self) -> bool {
         match self {
             Recipient::MlKem768X25519(_) => true,
-            Recipient::X25519(_) => false,
+            Recipient::P256Tag(_) | Recipient::X25519(_) => false,
         }
     }
 }
 
-fn wrap_xwing(public: &[u8], file_key: &FileKey, rng: &mut impl CryptoRng) -> Stanza {
+/// HPKE base mode with HKDF-SHA256 and ChaCha20Poly1305 in one shot (RFC 9180 §6.1): the
+/// encapsulated key and the wrapped file key.
+fn hpke_seal<K: Kem>(
+    public: &[u8],
+    info: &[u8],
+    file_key: &FileKey,
+    rng: &mut impl CryptoRng,
+) -> (Vec<u8>, Vec<u8>) {
     type Aead = hpke::aead::ChaCha20Poly1305;
     type Kdf = hpke::kdf::HkdfSha256;
-    let public = <XWing as Kem>::PublicKey::from_bytes(public).expect("checked when parsed");
-    let (enc, body) = hpke::single_shot_seal_with_rng::<Aead, Kdf, XWing>(
-        &OpModeS::Base,
-        &public,
-        MLKEM768X25519_INFO,
-        file_key.as_bytes(),
-        b"",
-        rng,
-    )
-    .expect("a valid public key and 16 bytes can always be sealed");
-    let args = vec![BASE64.encode(enc.to_bytes())];
-    Stanza { kind: MLKEM768X25519.into(), args, body }
+    let public = K::PublicKey::from_bytes(public).expect("checked when parsed");
+    let mode = OpModeS::<K>::Base;
+    let key = file_key.as_bytes();
+    let (enc, body) =
+        hpke::single_shot_seal_with_rng::<Aead, Kdf, K>(&mode, &public, info, key, b"", rng)
+            .expect("a valid public key and 16 bytes can always be sealed");
+    (enc.to_bytes().to_vec(), body)
+}
+
+fn wrap_xwing(public: &[u8], file_key: &FileKey, rng: &mut impl CryptoRng) -> Stanza {
+    let (enc, body) = hpke_seal::<XWing>(public, MLKEM768X25519_INFO, file_key, rng);
+    Stanza { kind: MLKEM768X25519.into(), args: vec![BASE64.encode(enc)], body }
+}
+
+fn wrap_p256tag(public: &[u8], file_key: &FileKey, rng: &mut impl CryptoRng) -> Stanza {
+    let point = p256::PublicKey::from_sec1_bytes(public).expect("checked when parsed");
+    let uncompressed = point.to_sec1_point(false);
+    let (enc, body) =
+        hpke_seal::<DhP256HkdfSha256>(uncompressed.as_bytes(), P256TAG_INFO, file_key, rng);
+    let args = vec![BASE64.encode(p256_tag(&enc, public)), BASE64.encode(enc)];
+    Stanza { kind: P256TAG.into(), args, body }
+}
+
+/// What lets the holder of the key find its stanza: the first 4 bytes of HKDF-Extract(salt = the
+/// info, ikm = enc ‖ first 4 bytes of SHA-256(compressed point)) (age.md, "p256tag").
+pub fn p256_tag(enc: &[u8], public: &[u8]) -> [u8; 4] {
+    let fingerprint = Sha256::digest(public);
+    let ikm = [enc, &fingerprint[..4]].concat();
+    let (prk, _) = hkdf::Hkdf::<Sha256>::extract(Some(P256TAG_INFO), &ikm);
+    *prk.first_chunk().expect("32 bytes begin with 4")
 }
 
 fn wrap_x25519(public: &[u8; 32], file_key: &FileKey, rng: &mut impl CryptoRng) -> Stanza {
@@ -117,13 +136,11 @@ pub fn is_low_order(point: &[u8; 32]) -> bool {
 
 impl fmt::Display for Recipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (hrp, bytes) = match self {
-            Recipient::MlKem768X25519(public) => ("age1pq", public.as_slice()),
-            Recipient::X25519(public) => ("age", public.as_slice()),
-        };
-        let hrp = Hrp::parse(hrp).expect("a fixed, valid prefix");
-        let text = bech32::encode::<AgeBech32>(hrp, bytes).map_err(|_| fmt::Error)?;
-        f.write_str(&text)
+        f.write_str(&match self {
+            Recipient::MlKem768X25519(public) => text::encode("age1pq", public.as_slice()),
+            Recipient::P256Tag(public) => text::encode("age1tag", public),
+            Recipient::X25519(public) => text::encode("age", public),
+        })
     }
 }
 
@@ -139,18 +156,12 @@ impl FromStr for Recipient {
     type Err = RecipientError;
 
     fn from_str(text: &str) -> Result<Self, RecipientError> {
-        if text.len() > TEXT_SIZE_MAX {
-            return Err(RecipientError::TooLong);
-        }
         if text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY") {
             return Err(RecipientError::Secret);
         }
-        let parsed = bech32::primitives::decode::CheckedHrpstring::new::<AgeBech32>(text);
-        let parsed = parsed.map_err(|error| RecipientError::Text(error.to_string()))?;
-        let hrp = parsed.hrp().to_lowercase();
-        let bytes: Vec<u8> = parsed.byte_iter().collect();
+        let (prefix, bytes) = text::decode(text).map_err(RecipientError::Text)?;
+        let recipient = from_parts(&prefix, &bytes)?;
         // Canonical: the one spelling that we would print. Also refuses non-zero padding bits.
-        let recipient = from_parts(&hrp, &bytes)?;
         if recipient.to_string() != text {
             return Err(RecipientError::NotCanonical);
         }
@@ -178,6 +189,17 @@ fn from_parts(hrp: &str, bytes: &[u8]) -> Result<Recipient, RecipientError> {
                 return Err(RecipientError::LowOrder);
             }
             Ok(Recipient::MlKem768X25519(public))
+        }
+        "age1tag" => {
+            let public: [u8; P256_PUBLIC_SIZE] =
+                bytes.try_into().map_err(|_| RecipientError::Size)?;
+            let point =
+                p256::PublicKey::from_sec1_bytes(&public).map_err(|_| RecipientError::Point)?;
+            // SEC 1 has a third form with an x only (first byte 5); age knows the first two.
+            if point.to_sec1_point(true).as_bytes() != public {
+                return Err(RecipientError::Point);
+            }
+            Ok(Recipient::P256Tag(public))
         }
         other => Err(RecipientError::Kind(other.to_owned())),
     }
@@ -212,7 +234,7 @@ impl Recipients {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
     /// A recipient of a type that dockseal does not seal to.
-    #[error("recipients of type {0:?} are not supported; expected age1… or age1pq1…")]
+    #[error("recipients of type {0:?} are not supported; expected age1…, age1pq1… or age1tag1…")]
     Kind(String),
     /// A point with which every shared secret is zero.
     #[error("not a usable key: a low-order point")]
@@ -220,21 +242,21 @@ pub enum RecipientError {
     /// FIPS 203's check of an encapsulation key failed.
     #[error("not a usable key: its ML-KEM-768 half is invalid")]
     MlKem,
-    /// Not the one spelling: upper case, or padding bits set.
-    #[error("not in the canonical spelling: lower case, no spaces")]
+    /// Not the one spelling: padding bits are set.
+    #[error("not in the canonical spelling")]
     NotCanonical,
+    /// Not a point of P-256.
+    #[error("not a usable key: not a point of P-256")]
+    Point,
     /// Somebody put a private key where a public one belongs.
     #[error("this is a PRIVATE key (AGE-SECRET-KEY…): it must never be on a dock")]
     Secret,
     /// A key of the wrong length.
     #[error("not a usable key: wrong length")]
     Size,
-    /// Not Bech32, or its checksum does not fit: a typing error.
-    #[error("a typing error: {0}")]
-    Text(String),
-    /// Longer than any recipient.
-    #[error("too long for a recipient")]
-    TooLong,
+    /// Not Bech32, or a typing error.
+    #[error(transparent)]
+    Text(#[from] TextError),
 }
 
 /// Why recipients do not make a set that a clip may be sealed to.
@@ -275,15 +297,40 @@ mod tests {
     fn a_typing_error_or_another_kind_of_key_is_refused() {
         let parse = |text: &str| text.parse::<Recipient>().expect_err("a bad recipient");
         assert!(matches!(parse(&CLASSIC.replace("zvk", "zvq")), RecipientError::Text(_)));
-        assert_eq!(parse(&CLASSIC.to_uppercase()), RecipientError::NotCanonical);
+        assert!(matches!(parse(&CLASSIC.to_uppercase()), RecipientError::Text(_)));
         assert!(matches!(parse(&format!(" {CLASSIC}")), RecipientError::Text(_)));
         assert_eq!(parse("AGE-SECRET-KEY-1QQQ"), RecipientError::Secret);
         assert!(matches!(parse(""), RecipientError::Text(_)));
-        assert_eq!(parse(&"a".repeat(5000)), RecipientError::TooLong);
         assert_eq!(from_parts("age", &[0; 32]), Err(RecipientError::LowOrder));
         assert_eq!(from_parts("age", &[9; 31]), Err(RecipientError::Size));
+        assert_eq!(from_parts("age1tag", &[5; 33]), Err(RecipientError::Point));
+        assert_eq!(from_parts("age1tag", &[2; 32]), Err(RecipientError::Size));
         assert_eq!(from_parts("age1pq", &[0xff; 1216]), Err(RecipientError::MlKem));
-        assert!(matches!(from_parts("age1tag", &[0; 33]), Err(RecipientError::Kind(_))));
+        assert!(matches!(from_parts("age1tagpq", &[0; 33]), Err(RecipientError::Kind(_))));
+    }
+
+    #[test]
+    fn a_hardware_key_finds_its_stanza_and_opens_it() {
+        let (private, public) = <DhP256HkdfSha256 as Kem>::derive_keypair(&[9; 32]);
+        let point = p256::PublicKey::from_sec1_bytes(&public.to_bytes()).expect("a point");
+        let compressed = point.to_sec1_point(true);
+        let recipient = from_parts("age1tag", compressed.as_bytes()).expect("valid");
+        assert_eq!(recipient.to_string().parse(), Ok(recipient.clone()));
+        let rng = &mut rand_core::UnwrapErr(getrandom::SysRng);
+        let file_key = FileKey::generate(rng);
+        let stanza = recipient.wrap(&file_key, rng);
+        let args: Vec<_> = stanza.args.iter().map(|a| BASE64.decode(a).expect("base64")).collect();
+        let [tag, enc] = args.as_slice() else { panic!("two arguments") };
+        assert_eq!((stanza.kind.as_str(), stanza.body.len(), enc.len()), (P256TAG, 32, 65));
+        assert_eq!(tag.as_slice(), p256_tag(enc, compressed.as_bytes()));
+        let enc = Deserializable::from_bytes(enc).expect("a point");
+        let opened =
+            hpke::single_shot_open::<
+                hpke::aead::ChaCha20Poly1305,
+                hpke::kdf::HkdfSha256,
+                DhP256HkdfSha256,
+            >(&hpke::OpModeR::Base, &private, &enc, P256TAG_INFO, &stanza.body, b"");
+        assert_eq!(opened.expect("for this key"), file_key.as_bytes());
     }
 
     #[test]
