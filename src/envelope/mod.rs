@@ -8,6 +8,7 @@ pub mod manifest;
 mod pass;
 pub mod recipient;
 pub mod seal;
+pub mod selftest;
 pub mod stream;
 pub mod text;
 

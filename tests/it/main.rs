@@ -10,3 +10,4 @@ mod support;
 mod buckets;
 mod kill;
 mod peers;
+mod selftest;

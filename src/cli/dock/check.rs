@@ -14,6 +14,7 @@ use crate::dock::config::{BucketConfig, Config, EraseWhen, Watch};
 use crate::dock::push::Buckets;
 use crate::dock::queue::Reader;
 use crate::edge::fs;
+use crate::envelope::selftest;
 use crate::error::chain;
 
 /// Less free space than this is worth a word.
@@ -50,6 +51,10 @@ fn fail(what: impl Into<String>, finding: impl Into<String>, fix: impl Into<Stri
 pub(super) fn check(path: &Path, json: bool) -> Result<Exit, Complaint> {
     let config = load(path)?;
     let mut checks = vec![ok("config", format!("{} is well formed", printable(path)))];
+    checks.push(match selftest::run() {
+        Ok(()) => ok("sealing", "gives the known answers"),
+        Err(error) => fail("sealing", chain(&error), "test the memory, and reinstall dockseal"),
+    });
     checks.extend(recipients(&config));
     checks.extend(state(&config));
     checks.extend(config.watches.iter().map(folder));

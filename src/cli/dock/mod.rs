@@ -184,6 +184,8 @@ fn agent_complaint(config: &Config, error: &AgentError) -> Complaint {
             Complaint::text(Exit::Config, error.to_string()).hint("prepare it: dockseal init")
         }
         AgentError::Queue(error) => queue_complaint(config, error),
+        AgentError::SelfTest(_) => Complaint::new(Exit::Failed, "self-test", error)
+            .hint("test the memory, and reinstall dockseal; clips stay where they are"),
         AgentError::Halt(_) => Complaint::text(Exit::Failed, error.to_string())
             .hint("nothing is lost; look at the disk (dmesg, df), then start it again"),
         AgentError::Lock(_) | AgentError::StateDir(_) => {

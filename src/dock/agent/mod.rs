@@ -24,6 +24,7 @@ use super::spool::Spool;
 use super::watch::{Hints, Settling};
 use crate::clip::{Clip, ClipId, Fact, State};
 use crate::edge::{clock, fs, systemd};
+use crate::envelope::selftest::{self, SelfTestError};
 use crate::error::chain;
 use crate::hold::{Hold, Reason, Until};
 use discover::Looked;
@@ -131,8 +132,9 @@ enum Done {
 }
 
 impl Agent {
-    /// Takes the lock, opens queue and spool, and brings them to agree.
+    /// Tests the sealing path, takes the lock, opens queue and spool, and brings them to agree.
     pub fn open(config: Config) -> Result<Agent, AgentError> {
+        selftest::run()?;
         let lock = take_lock(&config.state_dir)?;
         let queue = Queue::open(&config.state_dir.join(files::QUEUE))?;
         let spool = Spool::open(&config.state_dir).map_err(|e| AgentError::Halt(chain(&e)))?;
@@ -442,6 +444,9 @@ pub enum AgentError {
     /// The queue failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// This machine does not seal as it must.
+    #[error("nothing is sealed by this machine: it does not compute as it must")]
+    SelfTest(#[from] SelfTestError),
     /// The state directory could not be made.
     #[error("cannot prepare the state directory")]
     StateDir(#[source] std::io::Error),
