@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use sha2::{Digest, Sha256};
 
+use super::on_scrubbed_stack;
 use super::seal::SealError;
 use super::stream::{CHUNK_SIZE, PayloadCipher, Position, SEALED_CHUNK_SIZE};
 use crate::clip::SealedName;
@@ -67,7 +68,7 @@ fn in_stages(
         free.send(Block::new(CHUNKS_PER_BLOCK * CHUNK_SIZE)).expect("there is room for all");
     }
     std::thread::scope(|scope| {
-        scope.spawn(move || seal_stage(cipher, filled_blocks, done));
+        scope.spawn(move || on_scrubbed_stack(|| seal_stage(cipher, filled_blocks, done)));
         let writing = scope.spawn(move || write_stage(sealed, done_blocks, free));
         let read = read_stage(plain, free_blocks, filled);
         // A stage that fails lets go of its queues, and the others end because of it. Where both

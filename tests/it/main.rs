@@ -9,5 +9,6 @@ mod support;
 
 mod buckets;
 mod kill;
+mod memory_image;
 mod peers;
 mod selftest;

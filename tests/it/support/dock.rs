@@ -269,6 +269,11 @@ impl Dock {
         status
     }
 
+    /// The daemon's process id.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon runs").id()
+    }
+
     /// Whether the daemon runs, and has not ended by itself.
     pub fn is_running(&mut self) -> bool {
         let daemon = self.daemon.as_mut();

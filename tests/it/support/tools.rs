@@ -19,6 +19,8 @@ pub enum Tool {
     CctvAge,
     /// pyrage, the Python face of rage, in the venv.
     Pyrage,
+    /// The rights of root, to look into another process.
+    Root,
     /// rsync.
     Rsync,
     /// util-linux's setpriv, with which no server outlives its test.
@@ -43,6 +45,7 @@ impl Tool {
             Tool::Ffmpeg => "ffmpeg",
             Tool::CctvAge => "cctv-age (npm)",
             Tool::Pyrage => "pyrage (PyPI)",
+            Tool::Root => "root",
             Tool::Rsync => "rsync",
             Tool::Setpriv => "setpriv",
             Tool::Strace => "strace",
@@ -61,6 +64,7 @@ impl Tool {
             Tool::Ffmpeg => program("ffmpeg"),
             Tool::CctvAge => program("node").and(installed("node_modules/cctv-age")),
             Tool::Pyrage => pyrage(),
+            Tool::Root => Some(PathBuf::from("/")).filter(|_| rustix::process::geteuid().is_root()),
             Tool::Rsync => program("rsync"),
             Tool::Setpriv => program("setpriv"),
             Tool::Strace => program("strace"),
