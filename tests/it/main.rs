@@ -8,6 +8,7 @@
 mod support;
 
 mod buckets;
+mod corpus;
 mod kill;
 mod memory_image;
 mod peers;
