@@ -8,4 +8,5 @@
 mod support;
 
 mod buckets;
+mod demo;
 mod peers;
