@@ -9,4 +9,5 @@ mod support;
 
 mod buckets;
 mod demo;
+mod memory;
 mod peers;
