@@ -8,6 +8,9 @@
 mod support;
 
 mod buckets;
+mod canary;
+mod cannot_open;
 mod demo;
+mod door_to_door;
 mod memory;
 mod peers;
