@@ -1,7 +1,9 @@
 //! Restoring: a clip back as a file, complete under its own name or not there at all.
 
+mod same;
+
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, FileTimes};
+use std::fs::{File, FileTimes, Metadata};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use super::open::{ManifestFinding, OpenError, Opened, open};
 use super::payload::{PayloadError, PayloadReader, Plaintext};
 use crate::clip::SealedName;
 use crate::edge::fs;
+use same::Same;
 
 /// Bytes that are read from a local file at a time.
 const READ_SIZE: usize = 256 * 1024;
@@ -48,8 +51,19 @@ pub struct Facts {
 pub struct Restored {
     /// Its path: the folder given, and one name.
     pub path: PathBuf,
+    /// How it came to lie there.
+    pub arrival: Arrival,
     /// What it is.
     pub facts: Facts,
+}
+
+/// How a clip came to lie in its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// A file of its name was there, with every byte the same: opened before. It was left alone.
+    WasThere,
+    /// It was written now.
+    Written,
 }
 
 /// The sealed name that a file name is, with or without `.age`.
@@ -73,7 +87,8 @@ pub fn stream<R: Read>(
     finish(opened, payload, sealed_name, out, progress)
 }
 
-/// Opens a clip into `folder` under the name that its manifest gives, never over another file.
+/// Opens a clip into `folder` under the name that its manifest gives, never over another file. A
+/// file of that name that is the clip already is compared to its last byte, and kept.
 ///
 /// It is written under a hidden name that `unfinished` knows, readable by this user alone, and gets
 /// its own name after its last chunk verified and the disk has it.
@@ -87,9 +102,13 @@ pub fn restore<R: Read>(
     let Source { bytes, file_name, sealed_name } = source;
     let (opened, payload) = begin(bytes, identities)?;
     let wanted = name_from(&opened.manifest, &file_name);
-    // Before hours of reading; that nothing is replaced, the rename itself makes sure.
-    if let Some(name) = &wanted {
-        refuse_existing(&folder.join(name))?;
+    // Before hours of writing; that nothing is replaced, the rename itself makes sure.
+    if let Some(path) = wanted.as_ref().map(|name| folder.join(name))
+        && let Some(facts) = existing(&path)?
+    {
+        let mut same = Same::of(path, &facts, &opened.manifest)?;
+        let facts = finish(opened, payload, sealed_name, &mut same, progress);
+        return same.conclude(facts);
     }
     let hidden = folder.join(format!(".dockseal-{:016x}.unfinished", random()));
     let mut file = unfinished.create(&hidden).map_err(RestoreError::Write)?;
@@ -99,7 +118,7 @@ pub fn restore<R: Read>(
         let path = folder.join(name);
         set_modified(&file, &facts.manifest).map_err(RestoreError::Write)?;
         match fs::publish(&file, &hidden, &path) {
-            Ok(()) => Ok(Restored { path, facts }),
+            Ok(()) => Ok(Restored { path, arrival: Arrival::Written, facts }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(RestoreError::Exists { path })
             }
@@ -169,10 +188,11 @@ fn is_one_name(name: &OsStr) -> bool {
     !special && bytes.len() <= NAME_SIZE_MAX && !bytes.iter().any(|b| matches!(b, b'/' | 0))
 }
 
-fn refuse_existing(path: &Path) -> Result<(), RestoreError> {
+/// What has this name already, a link as a link.
+fn existing(path: &Path) -> Result<Option<Metadata>, RestoreError> {
     match path.symlink_metadata() {
-        Ok(_) => Err(RestoreError::Exists { path: path.to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(facts) => Ok(Some(facts)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(RestoreError::Write(error)),
     }
 }
@@ -245,8 +265,8 @@ pub enum RestoreError {
         /// SHA-256 of what was read.
         found: SealedName,
     },
-    /// A file of the clip's name is there.
-    #[error("a file of that name is there already, and nothing is replaced")]
+    /// Another file of the clip's name is there.
+    #[error("another file of that name is there already, and nothing is replaced")]
     Exists {
         /// The name that the clip would have got.
         path: PathBuf,
@@ -257,6 +277,9 @@ pub enum RestoreError {
     /// It was opened, but does not verify to its end.
     #[error(transparent)]
     Payload(PayloadError),
+    /// The file that has the clip's name could not be compared with it.
+    #[error("cannot read the file that has its name")]
+    Read(#[source] io::Error),
     /// The output could not be written.
     #[error("cannot write the clip")]
     Write(#[source] io::Error),
@@ -268,19 +291,22 @@ mod tests {
     use super::super::open::tests::{identity, sealed};
     use super::*;
     use crate::clip::path_from_bytes;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn try_restore(file: &[u8], name: &str, identity: Identity, dir: &Path) -> RestoreResult {
+        restore_with(file, name, &Identities::one(identity), dir)
+    }
+
+    fn restore_with(file: &[u8], name: &str, with: &Identities, dir: &Path) -> RestoreResult {
         let source = Source {
             bytes: file,
             file_name: name.into(),
             sealed_name: sealed_name_of(OsStr::new(name)),
         };
         let mut size_bytes = 0;
-        let identities = Identities::one(identity);
         let unfinished = Unfinished::default();
         let mut progress = |size| size_bytes += size;
-        let restored = restore(source, &identities, dir, &unfinished, &mut progress);
+        let restored = restore(source, with, dir, &unfinished, &mut progress);
         if let Ok(restored) = &restored {
             assert_eq!(restored.facts.plaintext.size_bytes, size_bytes);
         }
@@ -372,6 +398,50 @@ mod tests {
             assert_eq!(files(dir.path()), std::slice::from_ref(&taken));
             std::fs::remove_file(&taken).expect("removed");
         }
+    }
+
+    #[test]
+    fn a_clip_that_was_opened_before_is_there_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let taken = dir.path().join("a.mp4");
+        // Empty, less than a chunk, a whole one, more than one.
+        for size in [0, 3, 65_536, 200_000] {
+            let clip = vec![7; size];
+            let identity = identity(Kind::Classic);
+            let file = sealed(&identity, &clip, Path::new("a.mp4"));
+            let with = Identities::one(identity);
+            let open = || restore_with(&file, "x.age", &with, dir.path());
+            assert_eq!(open().expect("restored").arrival, Arrival::Written);
+            let before = std::fs::metadata(&taken).expect("there");
+            let again = open().expect("was there");
+            assert_eq!((again.arrival, &again.path), (Arrival::WasThere, &taken));
+            let after = std::fs::metadata(&taken).expect("there");
+            assert_eq!((before.ino(), before.ctime_nsec()), (after.ino(), after.ctime_nsec()));
+            // A byte more, and from the second size on one less, and the last one another.
+            let mut others = vec![[&clip[..], b"!"].concat()];
+            if let Some((_, shorter)) = clip.split_last() {
+                others.extend([shorter.to_vec(), [shorter, b"!"].concat()]);
+            }
+            for other in others {
+                std::fs::write(&taken, &other).expect("written");
+                let error = open().expect_err("refused");
+                assert!(matches!(error, RestoreError::Exists { path } if path == taken));
+                assert_eq!(std::fs::read(&taken).expect("there"), other);
+            }
+            std::fs::remove_file(&taken).expect("removed");
+        }
+    }
+
+    #[test]
+    fn a_damaged_clip_is_not_there_whatever_file_has_its_name() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let clip = vec![7; 200_000];
+        std::fs::write(dir.path().join("a.mp4"), &clip).expect("written");
+        let identity = identity(Kind::Classic);
+        let mut file = sealed(&identity, &clip, Path::new("a.mp4"));
+        *file.last_mut().expect("bytes") ^= 1;
+        let error = try_restore(&file, "x.age", identity, dir.path()).expect_err("refused");
+        assert!(matches!(error, RestoreError::Payload(_)), "{error}");
     }
 
     #[test]

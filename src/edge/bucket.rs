@@ -333,7 +333,13 @@ fn redacted(url: &str) -> String {
 
 /// Reads `size` bytes, or fewer at the end of the file.
 fn read_block(file: &mut File, size: u64) -> std::io::Result<Vec<u8>> {
-    let mut block = Vec::with_capacity(size as usize);
+    refill_block(Vec::new(), file, size)
+}
+
+/// As [`read_block`], into the memory of a block that is done with.
+fn refill_block(mut block: Vec<u8>, file: &mut File, size: u64) -> std::io::Result<Vec<u8>> {
+    block.clear();
+    block.reserve_exact(size as usize);
     file.take(size).read_to_end(&mut block)?;
     Ok(block)
 }

@@ -8,8 +8,13 @@
 mod support;
 
 mod buckets;
+mod canary;
+mod cannot_open;
 mod corpus;
+mod demo;
+mod door_to_door;
 mod kill;
+mod memory;
 mod memory_image;
 mod peers;
 mod selftest;

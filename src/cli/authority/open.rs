@@ -16,7 +16,7 @@ use super::{BucketArgs, IdentityArgs, NameJson, PROGRAM};
 use super::{hex, open_complaint, payload_complaint, runtime};
 use crate::authority::identity::Identities;
 use crate::authority::open::ManifestFinding;
-use crate::authority::restore::{self, Facts, RestoreError, Unfinished};
+use crate::authority::restore::{self, Arrival, Facts, RestoreError, Restored, Unfinished};
 use crate::clip::printable;
 use crate::envelope::manifest::commitment;
 
@@ -24,8 +24,9 @@ use crate::envelope::manifest::commitment;
 ///
 /// WHAT is a file, the URL of an object (….age), the URL of a bucket (all clips in it) or, with
 /// --bucket, the first 4 or more digits of a clip's name as `list` shows it. Any age v1 file can
-/// be opened. A clip gets its name only after its last byte verified; nothing is replaced. Whether
-/// a dock sealed it is not checked: whoever has the public key can make a file that opens.
+/// be opened. A clip gets its name only after its last byte verified; nothing is replaced, and a
+/// clip that was opened before is compared and kept. Whether a dock sealed it is not checked:
+/// whoever has the public key can make a file that opens.
 #[derive(clap::Args)]
 pub struct Args {
     /// What to open
@@ -132,12 +133,19 @@ impl Desk<'_> {
         let mut progress = |size| bar.inc(size);
         let opened = if self.to_stdout {
             let out = &mut io::stdout().lock();
-            restore::stream(source, &self.identities, out, &mut progress)
-                .map(|facts| Opened { path: None, facts })
+            restore::stream(source, &self.identities, out, &mut progress).map(|facts| Opened {
+                path: None,
+                arrival: Arrival::Written,
+                facts,
+            })
         } else {
             let (folder, unfinished) = (&self.folder, &self.unfinished);
-            restore::restore(source, &self.identities, folder, unfinished, &mut progress)
-                .map(|restored| Opened { path: Some(restored.path), facts: restored.facts })
+            let restored =
+                restore::restore(source, &self.identities, folder, unfinished, &mut progress);
+            restored.map(|Restored { path, arrival, facts }| {
+                let path = Some(path);
+                Opened { path, arrival, facts }
+            })
         };
         bar.finish_and_clear();
         let opened = opened.map_err(|error| self.complaint(label, &error))?;
@@ -152,7 +160,11 @@ impl Desk<'_> {
             Some(path) => printable(path),
             None => "standard output".to_owned(),
         };
-        let line = format!("opened {place} ({size}) from {label}; origin not checked");
+        let word = match opened.arrival {
+            Arrival::WasThere => "was there already, the same:",
+            Arrival::Written => "opened",
+        };
+        let line = format!("{word} {place} ({size}) from {label}; origin not checked");
         // The clip is there; that nobody reads of it is no failure of the clip.
         let _ = match self.json || self.to_stdout {
             true => writeln!(io::stderr().lock(), "{line}"),
@@ -176,6 +188,8 @@ impl Desk<'_> {
             }
             RestoreError::Open(error) => open_complaint(title, error),
             RestoreError::Payload(error) => payload_complaint(title, error),
+            RestoreError::Read(_) => Complaint::new(Exit::Failed, title, error)
+                .hint("open it into another folder: --out DIR"),
             // `open --out - | head`: the reader has seen enough.
             RestoreError::Write(error)
                 if self.to_stdout && error.kind() == io::ErrorKind::BrokenPipe =>
@@ -224,6 +238,7 @@ fn progress_bar(label: &str, sealed_size_bytes: Option<u64>) -> ProgressBar {
 struct Opened {
     /// Where it lies; `None` where it went to standard output.
     path: Option<PathBuf>,
+    arrival: Arrival,
     facts: Facts,
 }
 
@@ -276,6 +291,8 @@ struct ClipJson {
 struct OpenedJson {
     /// Where the clip lies now.
     path: Option<NameJson>,
+    /// True where it had been opened before: the file was compared and left alone.
+    was_there: bool,
     /// SHA-256 of the sealed bytes, 64 hex digits.
     sealed_name: String,
     size_bytes: u64,
@@ -300,6 +317,7 @@ impl ClipJson {
     fn opened(what: String, clip: Opened) -> ClipJson {
         let opened = OpenedJson {
             path: clip.path.as_deref().map(NameJson::new),
+            was_there: clip.arrival == Arrival::WasThere,
             sealed_name: clip.facts.name.to_string(),
             size_bytes: clip.facts.plaintext.size_bytes,
             sha256: hex(&clip.facts.plaintext.sha256),

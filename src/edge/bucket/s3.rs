@@ -2,13 +2,14 @@
 
 use std::fs::File;
 
+use bytes::Bytes;
 use md5::Md5;
 use object_store::aws::AmazonS3;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 use sha2::{Digest, Sha256};
 
-use super::{BucketError, PART_SIZE, Put, S3, blocking, read_block};
+use super::{BucketError, PART_SIZE, Put, S3, blocking, read_block, refill_block};
 use crate::clip::{Evidence, SealedName};
 
 /// S3 takes at most this many parts of one object.
@@ -71,6 +72,10 @@ pub(super) async fn put_parts(
 }
 
 /// Sends part after part, and reads the next one while one is on its way.
+///
+/// The two blocks of memory change places and are never given back in between: freed on one thread
+/// and allocated on another, they would leave a hole of their size in each thread's heap, and the
+/// daemon would grow with the number of parts.
 async fn send_parts(
     store: &AmazonS3,
     id: &String,
@@ -82,10 +87,12 @@ async fn send_parts(
     let mut hash = Sha256::new();
     let mut parts = Vec::new();
     let mut evidence = Evidence::DigestChecked;
-    let mut block = Vec::new();
+    let mut block = Bytes::new();
+    let mut spare = Vec::new();
     loop {
         let next = blocking(move || {
-            let block = read_block(&mut file, part_size).map_err(BucketError::Spool)?;
+            let read = refill_block(spare, &mut file, part_size);
+            let block = Bytes::from(read.map_err(BucketError::Spool)?);
             hash.update(&block);
             Ok::<_, BucketError>((file, hash, block))
         });
@@ -94,7 +101,7 @@ async fn send_parts(
                 return Ok(());
             }
             let (md5, size) = (md5_hex(&block), block.len() as u64);
-            let payload = PutPayload::from(std::mem::take(&mut block));
+            let payload = PutPayload::from(block.clone());
             let part = store.put_part(put.key, id, parts.len(), payload).await;
             let part = part.map_err(BucketError::from_store)?;
             if !part.content_id.contains(&md5) {
@@ -106,6 +113,8 @@ async fn send_parts(
         };
         let (read, sent) = tokio::join!(next, sending);
         sent?;
+        // Where a connection still holds the block, it is let go and another one is made.
+        spare = block.try_into_mut().map_or(Vec::new(), Vec::from);
         (file, hash, block) = read?;
         if block.is_empty() {
             break;

@@ -9,8 +9,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::{ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde_json::json;
 
 use super::tools::Tool;
@@ -215,6 +216,39 @@ impl Seaweed {
             .build()
             .expect("a complete configuration")
     }
+
+    /// The keys of all objects beneath a URL of [`Seaweed::url`], without its prefix, in order.
+    pub fn keys(&self, url: &str) -> Vec<String> {
+        let (client, prefix) = (self.client(Login::Admin), prefix(url));
+        let listed = block_on(client.list(Some(&prefix)).try_collect::<Vec<_>>());
+        let listed = listed.expect("the administrator may list");
+        let key = |path: object_store::path::Path| {
+            let rest = path.as_ref().strip_prefix(prefix.as_ref()).expect("it was asked for");
+            rest.trim_start_matches('/').to_owned()
+        };
+        let mut keys: Vec<_> = listed.into_iter().map(|object| key(object.location)).collect();
+        keys.sort();
+        keys
+    }
+
+    /// Fetches the object of a key beneath a URL into a new file, in bounded memory.
+    pub fn fetch(&self, url: &str, key: &str, to: &Path) {
+        let client = self.client(Login::Admin);
+        let path = object_store::path::Path::from(format!("{}/{key}", prefix(url)));
+        let mut file = std::fs::File::create_new(to).expect("a new file");
+        block_on(async {
+            let object = client.get(&path).await.expect("the administrator may get");
+            let mut blocks = object.into_stream();
+            while let Some(block) = blocks.next().await {
+                file.write_all(&block.expect("the line holds")).expect("written");
+            }
+        });
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(future)
 }
 
 impl Drop for Seaweed {
