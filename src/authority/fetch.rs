@@ -1,6 +1,6 @@
-//! An object of a bucket as a stream of bytes, so that files and buckets open alike.
+//! An object of a bucket as something to read and seek in, so that files and buckets open alike.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use bytes::{Buf, Bytes};
 use tokio::runtime::Handle;
@@ -53,12 +53,7 @@ impl ObjectReader {
         self.next = Some(self.runtime.spawn(async move {
             let asked = range.end - range.start;
             let block = bucket.read(&key, range).await?;
-            if block.len() as u64 == asked {
-                return Ok(block);
-            }
-            // Not the clip's fault: the listing and the object disagree, or the answer was cut.
-            let got = block.len();
-            Err(BucketError::Failed(format!("it answered {asked} bytes with {got}")))
+            whole(&block, asked).map(|()| block)
         }));
     }
 }
@@ -83,6 +78,82 @@ impl Drop for ObjectReader {
             next.abort();
         }
     }
+}
+
+/// Reads an object where it is wanted, by ranged reads that are hardly larger than what is asked.
+///
+/// As [`ObjectReader`] it blocks, and its errors carry the [`BucketError`].
+pub struct ObjectSeeker {
+    bucket: Bucket,
+    key: String,
+    size_bytes: u64,
+    at: u64,
+    /// What was read last, and where it begins in the object.
+    block: Bytes,
+    block_at: u64,
+    /// Bytes that were read one behind the other.
+    run_size: u64,
+    runtime: Handle,
+}
+
+impl ObjectSeeker {
+    /// Of the object `key`, which has `size_bytes`. Nothing is read yet.
+    pub fn new(bucket: Bucket, key: String, size_bytes: u64, runtime: Handle) -> ObjectSeeker {
+        let (block, block_at, run_size) = (Bytes::new(), 0, 0);
+        ObjectSeeker { bucket, key, size_bytes, at: 0, block, block_at, run_size, runtime }
+    }
+
+    /// Reads the block at `at`, at least `wanted` bytes while there are so many.
+    fn ask(&mut self, wanted: u64) -> Result<(), BucketError> {
+        let goes_on = self.at == self.block_at + self.block.len() as u64;
+        self.run_size = if goes_on { self.run_size } else { 0 };
+        // Who read a long run will read on. Half of it is wasted at most.
+        let ahead = wanted.max(self.run_size / 2).min(BLOCK_SIZE);
+        let end = self.size_bytes.min(self.at.saturating_add(ahead));
+        let block = self.runtime.block_on(self.bucket.read(&self.key, self.at..end))?;
+        whole(&block, end - self.at)?;
+        self.run_size += block.len() as u64;
+        (self.block, self.block_at) = (block, self.at);
+        Ok(())
+    }
+}
+
+impl Read for ObjectSeeker {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() || self.at >= self.size_bytes {
+            return Ok(0);
+        }
+        let held = self.block_at..self.block_at + self.block.len() as u64;
+        if !held.contains(&self.at) {
+            self.ask(out.len() as u64).map_err(io::Error::other)?;
+        }
+        let rest = &self.block[(self.at - self.block_at) as usize..];
+        let size = out.len().min(rest.len());
+        out[..size].copy_from_slice(&rest[..size]);
+        self.at += size as u64;
+        Ok(size)
+    }
+}
+
+impl Seek for ObjectSeeker {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.size_bytes.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}
+
+/// Not the clip's fault: the listing and the object disagree, or the answer was cut.
+fn whole(block: &Bytes, asked: u64) -> Result<(), BucketError> {
+    let got = block.len();
+    if got as u64 == asked {
+        return Ok(());
+    }
+    Err(BucketError::Failed(format!("it answered {asked} bytes with {got}")))
 }
 
 /// The bucket's own error, where one stopped an [`ObjectReader`].

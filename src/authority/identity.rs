@@ -12,7 +12,11 @@ use rand_core::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use super::passphrase::Passphrase;
+use super::plugin::{Dialog, PluginError, PluginIdentity, Plugins};
 use crate::clip::Timestamp;
+use crate::envelope::FileKey;
+use crate::envelope::header::Header;
 use crate::envelope::recipient::Recipient;
 use crate::envelope::text::AgeBech32;
 
@@ -26,6 +30,9 @@ pub const FILE_SIZE_MAX: usize = 1 << 20;
 const CLASSIC_HRP: &str = "AGE-SECRET-KEY-";
 /// Prefix of a post-quantum identity (age.md, "The mlkem768x25519 recipient type").
 const POST_QUANTUM_HRP: &str = "AGE-SECRET-KEY-PQ-";
+
+/// What the identities of age plugins begin with (age-plugin.md).
+pub(super) const PLUGIN_PREFIX: &str = "AGE-PLUGIN-";
 
 /// Which kind of identity; the two never mix among the recipients of one clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +143,7 @@ impl FromStr for Identity {
 
     /// Takes only the one spelling that [`Identity::reveal_into`] writes.
     fn from_str(text: &str) -> Result<Self, IdentityError> {
-        if text.starts_with("AGE-PLUGIN-") {
+        if text.starts_with(PLUGIN_PREFIX) {
             return Err(IdentityError::Plugin);
         }
         if text.starts_with("age1") {
@@ -180,8 +187,8 @@ pub enum IdentityError {
     /// Not the one spelling: lower case, or padding bits set.
     #[error("not in the canonical spelling: upper case, no spaces")]
     NotCanonical,
-    /// A key that only another program can use.
-    #[error("identities of age plugins (AGE-PLUGIN-…) are not supported")]
+    /// A key that only another program can use, and not in the one spelling.
+    #[error("a malformed identity of an age plugin: expected AGE-PLUGIN-NAME-1… in upper case")]
     Plugin,
     /// Somebody gave the public half.
     #[error("this is a public key (age1…); the private one is needed to open")]
@@ -194,53 +201,88 @@ pub enum IdentityError {
     Text,
 }
 
-/// The identities that clips are opened with: at least one.
-pub struct Identities(Vec<Identity>);
+/// What clips are opened with: keys, and whoever else can unwrap a file key. At least one.
+#[derive(Default)]
+pub struct Identities {
+    keys: Vec<Identity>,
+    passphrases: Vec<Passphrase>,
+    plugins: Plugins,
+}
 
 impl Identities {
     /// One alone.
     pub fn one(identity: Identity) -> Identities {
-        Identities(vec![identity])
+        Identities { keys: vec![identity], ..Identities::default() }
+    }
+
+    /// A passphrase alone: for files that were made with `age -p`.
+    pub fn passphrase(passphrase: Passphrase) -> Identities {
+        Identities { passphrases: vec![passphrase], ..Identities::default() }
     }
 
     /// Reads an identity file: one a line; blank lines and lines that begin with `#` are skipped.
     pub fn read(input: &mut impl Read) -> Result<Identities, IdentityFileError> {
-        // Room for all of it at once: growing would leave copies of secrets behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_SIZE_MAX + 64));
-        let mut bounded = input.take(FILE_SIZE_MAX as u64 + 1);
-        bounded.read_to_end(&mut bytes).map_err(IdentityFileError::Read)?;
-        if bytes.len() > FILE_SIZE_MAX {
-            return Err(IdentityFileError::TooLarge);
-        }
-        let text = std::str::from_utf8(&bytes).map_err(|_| IdentityFileError::NotText)?;
-        if text.starts_with("age-encryption.org/") || text.starts_with("-----BEGIN AGE") {
-            return Err(IdentityFileError::Passphrase);
-        }
-        let mut identities = Vec::new();
+        Identities::parse(&read_bounded(input)?)
+    }
+
+    /// As [`Identities::read`], from its bytes.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Identities, IdentityFileError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| IdentityFileError::NotText)?;
+        let mut identities = Identities::default();
         for (index, line) in text.lines().enumerate() {
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
-            let identity = line.parse();
-            identities.push(
-                identity.map_err(|error| IdentityFileError::Line { line: index + 1, error })?,
-            );
+            let added = if line.starts_with(PLUGIN_PREFIX) {
+                line.parse().map(|identity: PluginIdentity| identities.plugins.add(identity))
+            } else {
+                line.parse().map(|identity| identities.keys.push(identity))
+            };
+            added.map_err(|error| IdentityFileError::Line { line: index + 1, error })?;
         }
-        if identities.is_empty() {
+        if identities.keys.is_empty() && identities.plugins.is_empty() {
             return Err(IdentityFileError::Empty);
         }
-        Ok(Identities(identities))
+        Ok(identities)
     }
 
     /// Adds those of another file.
     pub fn append(&mut self, mut others: Identities) {
-        self.0.append(&mut others.0);
+        self.keys.append(&mut others.keys);
+        self.passphrases.append(&mut others.passphrases);
+        self.plugins.append(others.plugins);
     }
 
-    /// The identities, in the order given.
-    pub fn iter(&self) -> impl Iterator<Item = &Identity> {
-        self.0.iter()
+    /// Whom plugins may ask for a PIN or tell to touch a key; else they are told that nobody is.
+    pub fn set_dialog(&mut self, dialog: Box<dyn Dialog>) {
+        self.plugins.set_dialog(dialog);
     }
+
+    /// The keys, in the order given.
+    pub fn iter(&self) -> impl Iterator<Item = &Identity> {
+        self.keys.iter()
+    }
+
+    pub(super) fn passphrases(&self) -> &[Passphrase] {
+        &self.passphrases
+    }
+
+    /// The file key that a plugin unwraps; `None` where there is none that could. It may wait for
+    /// a person, so it comes last.
+    pub(super) fn ask_plugins(&self, header: &Header) -> Result<Option<FileKey>, PluginError> {
+        self.plugins.unwrap(&header.stanzas)
+    }
+}
+
+/// All of a small file, in a buffer that never moved: growing would leave copies of secrets behind.
+pub(super) fn read_bounded(input: &mut impl Read) -> Result<Zeroizing<Vec<u8>>, IdentityFileError> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_SIZE_MAX + 64));
+    let mut bounded = input.take(FILE_SIZE_MAX as u64 + 1);
+    bounded.read_to_end(&mut bytes).map_err(IdentityFileError::Read)?;
+    if bytes.len() > FILE_SIZE_MAX {
+        return Err(IdentityFileError::TooLarge);
+    }
+    Ok(bytes)
 }
 
 /// Why a file holds no identities that can be used.
@@ -260,15 +302,18 @@ pub enum IdentityFileError {
     /// Not UTF-8.
     #[error("the file is not text")]
     NotText,
-    /// An age file itself: the identities in it are protected by a passphrase.
-    #[error("the file is encrypted itself; passphrases are not supported")]
-    Passphrase,
+    /// Protected by a passphrase, but not the file that it was.
+    #[error("the protected file cannot be opened: {0}")]
+    Protected(String),
     /// Reading it failed.
     #[error("cannot read it")]
     Read(#[source] std::io::Error),
     /// Larger than [`FILE_SIZE_MAX`].
     #[error("larger than {FILE_SIZE_MAX} bytes: not an identity file")]
     TooLarge,
+    /// The passphrase does not open it.
+    #[error("the passphrase is wrong")]
+    WrongPassphrase,
 }
 
 impl fmt::Display for Kind {
@@ -361,7 +406,5 @@ mod tests {
         assert!(matches!(file_error(b"\xff"), IdentityFileError::NotText));
         let huge = vec![b'\n'; FILE_SIZE_MAX + 1];
         assert!(matches!(file_error(&huge), IdentityFileError::TooLarge));
-        let sealed = b"age-encryption.org/v1\n-> scrypt";
-        assert!(matches!(file_error(sealed), IdentityFileError::Passphrase));
     }
 }

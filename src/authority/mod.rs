@@ -1,19 +1,31 @@
 //! The authority's wing: everything that needs a private key.
 //!
 //! ```text
-//! identity   private keys, and the files that hold them
-//! unwrap     a header's stanzas ─▶ the file key
-//! open       header verified ─▶ manifest, payload
-//! payload    the chunks, each released only after it verified
-//! fetch      an object of a bucket as a stream, so that files and buckets open alike
-//! catalogue  what a bucket holds, from the first bytes of each object
-//! restore    a clip back as a file: complete under its name, or not at all
+//! identity       private keys, and the texts that hold them
+//! identity_file  a file of identities, plain or protected
+//! passphrase     what protects one: scrypt
+//! plugin         keys that only another program can use
+//! unwrap         a header's stanzas ─▶ the file key
+//! armor          an age file as text
+//! open           header verified ─▶ manifest, payload
+//! payload        the chunks, each released only after it verified
+//! parallel       all chunks, on all cores
+//! seek           some chunks, wherever they are
+//! fetch          an object of a bucket as a stream, or read where it is wanted
+//! catalogue      what a bucket holds, from the first bytes of each object
+//! restore        a clip back as a file: complete under its name, or not at all
 //! ```
 
+pub mod armor;
 pub mod catalogue;
 pub mod fetch;
 pub mod identity;
+pub mod identity_file;
 pub mod open;
+pub mod parallel;
+pub mod passphrase;
 pub mod payload;
+pub mod plugin;
 pub mod restore;
+pub mod seek;
 pub mod unwrap;

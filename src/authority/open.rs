@@ -9,14 +9,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
+use sha2::{Digest, Sha256};
 
+use super::armor::Unarmored;
 use super::identity::Identities;
 use super::payload::{PayloadError, PayloadReader};
+use super::plugin::PluginError;
 use super::unwrap::{StanzaError, sealed_to, unwrap};
 use crate::envelope::header::{Header, HeaderError, MacMismatch, Stanza};
 use crate::envelope::manifest::{
-    MANIFEST, MANIFEST_SIZE_MAX, Manifest, STANZA_SALT_SIZE, manifest_key,
+    MANIFEST, MANIFEST_SIZE_MAX, Manifest, PADDING, STANZA_SALT_SIZE, manifest_key,
 };
+use crate::envelope::stream::{PAYLOAD_NONCE_SIZE, PayloadCipher};
 use crate::envelope::{FileKey, TAG_SIZE};
 
 /// What the types of all manifest stanzas begin with, those of later versions too.
@@ -37,6 +41,7 @@ pub enum ManifestFinding {
 /// A file whose header verified: it can be read with the key in here.
 pub struct Opened {
     file_key: FileKey,
+    header_hash: Sha256,
     /// What the file says of the clip.
     pub manifest: ManifestFinding,
     /// Bytes of the header; the payload's nonce is at this offset of the file.
@@ -46,27 +51,37 @@ pub struct Opened {
 impl Opened {
     /// Unwraps the file key, verifies the MAC, and only then looks at the manifest.
     pub fn from_header(header: &Header, identities: &Identities) -> Result<Opened, OpenError> {
-        let file_key = unwrap(header, identities).map_err(OpenError::Stanza)?;
+        let file_key = match unwrap(header, identities).map_err(OpenError::Stanza)? {
+            Some(file_key) => Some(file_key),
+            None => identities.ask_plugins(header).map_err(OpenError::Plugin)?,
+        };
         let file_key =
             file_key.ok_or_else(|| OpenError::NoIdentity { sealed_to: sealed_to(header) })?;
         header.verify(&file_key).map_err(OpenError::Mac)?;
         let manifest = find_manifest(&header.stanzas, &file_key);
         // The one canonical encoding was read, so this is what stands in the file.
-        let header_size_bytes = header.encode().len() as u64;
-        Ok(Opened { file_key, manifest, header_size_bytes })
+        let header = header.encode();
+        let header_hash = Sha256::new_with_prefix(&header);
+        Ok(Opened { file_key, header_hash, manifest, header_size_bytes: header.len() as u64 })
+    }
+
+    /// What the payload with this nonce is sealed with.
+    pub(super) fn cipher(&self, nonce: &[u8; PAYLOAD_NONCE_SIZE]) -> PayloadCipher {
+        PayloadCipher::new(&self.file_key, nonce)
     }
 
     /// The payload; `input` stands directly behind the header.
     pub fn payload<R: BufRead>(&self, input: R) -> Result<PayloadReader<R>, PayloadError> {
-        PayloadReader::new(input, &self.file_key)
+        PayloadReader::new(input, &self.file_key, self.header_hash.clone())
     }
 }
 
-/// Opens an age v1 file from its first byte on.
+/// Opens an age v1 file from its first byte on, armored or not.
 pub fn open<R: BufRead>(
-    mut input: R,
+    input: R,
     identities: &Identities,
-) -> Result<(Opened, PayloadReader<R>), OpenError> {
+) -> Result<(Opened, PayloadReader<Unarmored<R>>), OpenError> {
+    let mut input = Unarmored::new(input);
     let header = Header::read(&mut input).map_err(OpenError::Header)?;
     let opened = Opened::from_header(&header, identities)?;
     let payload = opened.payload(input).map_err(OpenError::Payload)?;
@@ -97,8 +112,11 @@ fn read_manifest(stanza: &Stanza, file_key: &FileKey) -> Result<Manifest, Manife
         return Err(ManifestError::TooLarge);
     }
     let Some((sealed, tag)) = stanza.body.split_last_chunk::<TAG_SIZE>() else {
-        return Err(ManifestError::NotVerified);
+        return Err(ManifestError::Size);
     };
+    if sealed.is_empty() || sealed.len() % PADDING != 0 {
+        return Err(ManifestError::Size);
+    }
     let mut json = sealed.to_vec();
     ChaCha20Poly1305::new(manifest_key(file_key, &salt).as_bytes().into())
         .decrypt_inout_detached(&[0u8; 12].into(), b"", json.as_mut_slice().into(), &(*tag).into())
@@ -125,6 +143,9 @@ pub enum ManifestError {
     /// There is more than one, and no rule says which counts.
     #[error("the file has more than one manifest")]
     Several,
+    /// Not padded as every writer pads it.
+    #[error("the manifest's size is not a multiple of {PADDING} bytes")]
+    Size,
     /// Larger than any that a dock writes.
     #[error("the manifest is larger than {MANIFEST_SIZE_MAX} bytes")]
     TooLarge,
@@ -148,6 +169,9 @@ pub enum OpenError {
     /// The payload does not even begin.
     #[error(transparent)]
     Payload(PayloadError),
+    /// A plugin may have the key, and failed.
+    #[error(transparent)]
+    Plugin(PluginError),
     /// A recipient's stanza that no honest writer makes.
     #[error(transparent)]
     Stanza(StanzaError),
@@ -162,7 +186,6 @@ pub(super) mod tests {
     use crate::envelope::seal::seal;
     use crate::envelope::stream::{CHUNK_SIZE, SEALED_CHUNK_SIZE};
     use rand_core::UnwrapErr;
-    use sha2::{Digest, Sha256};
     use std::io::{BufReader, Read};
     use std::path::Path;
 
@@ -339,7 +362,10 @@ pub(super) mod tests {
         };
         let cases = [
             (damaged(|s| s.body[3] ^= 1), ManifestError::NotVerified),
-            (damaged(|s| s.body.truncate(15)), ManifestError::NotVerified),
+            (damaged(|s| s.body.truncate(15)), ManifestError::Size),
+            (damaged(|s| s.body.truncate(16)), ManifestError::Size),
+            (damaged(|s| s.body.truncate(512)), ManifestError::Size),
+            (damaged(|s| s.body.push(0)), ManifestError::Size),
             (damaged(|s| s.args.clear()), ManifestError::Salt),
             (damaged(|s| s.args[0].push('A')), ManifestError::Salt),
             (damaged(|s| s.body.resize(8 * 1024 + 17, 0)), ManifestError::TooLarge),

@@ -54,6 +54,8 @@ pub struct Plaintext {
 pub struct PayloadReader<R> {
     input: R,
     cipher: PayloadCipher,
+    /// The age file up to its first chunk.
+    sealed_hash: Sha256,
     chunk: Zeroizing<Vec<u8>>,
     /// Bytes of clip in `chunk`, and how many of them were handed out by `Read`.
     filled: usize,
@@ -62,6 +64,14 @@ pub struct PayloadReader<R> {
     hash: Sha256,
     size_bytes: u64,
     state: State,
+}
+
+/// A payload of which only the nonce was read.
+pub(super) struct Parts<R> {
+    pub(super) input: R,
+    pub(super) cipher: PayloadCipher,
+    /// The age file up to here.
+    pub(super) sealed_hash: Sha256,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,15 +87,21 @@ enum State {
 }
 
 impl<R: BufRead> PayloadReader<R> {
-    /// Reads the payload's nonce; `input` stands directly behind the header.
-    pub fn new(mut input: R, file_key: &FileKey) -> Result<PayloadReader<R>, PayloadError> {
+    /// Reads the payload's nonce; `input` stands directly behind the header, which `header_hash`
+    /// has.
+    pub(super) fn new(
+        mut input: R,
+        file_key: &FileKey,
+        header_hash: Sha256,
+    ) -> Result<PayloadReader<R>, PayloadError> {
         let mut nonce = [0u8; PAYLOAD_NONCE_SIZE];
-        if read_full(&mut input, &mut nonce)? < nonce.len() {
+        if read_full(&mut input, &mut nonce).map_err(PayloadError::Read)? < nonce.len() {
             return Err(PayloadError::NoNonce);
         }
         Ok(PayloadReader {
             input,
             cipher: PayloadCipher::new(file_key, &nonce),
+            sealed_hash: header_hash.chain_update(nonce),
             chunk: Zeroizing::new(vec![0; SEALED_CHUNK_SIZE]),
             filled: 0,
             taken: 0,
@@ -94,13 +110,6 @@ impl<R: BufRead> PayloadReader<R> {
             size_bytes: 0,
             state: State::Chunks,
         })
-    }
-
-    /// The next chunk of the clip, verified; `None` after the last one.
-    pub fn next_chunk(&mut self) -> Result<Option<&[u8]>, PayloadError> {
-        self.advance()?;
-        self.taken = self.filled;
-        Ok((self.filled > 0).then(|| &self.chunk[..self.filled]))
     }
 
     /// What the clip was, once all of it was read, verified and handed out.
@@ -112,9 +121,10 @@ impl<R: BufRead> PayloadReader<R> {
         Some(Plaintext { sha256, size_bytes: self.size_bytes })
     }
 
-    /// The input back. Once [`PayloadReader::plaintext`] is there, it was read to its end.
-    pub fn into_input(self) -> R {
-        self.input
+    /// For who reads the chunks otherwise; none was read yet.
+    pub(super) fn into_parts(self) -> Parts<R> {
+        assert!(self.index == 0 && self.state == State::Chunks, "nothing was read");
+        Parts { input: self.input, cipher: self.cipher, sealed_hash: self.sealed_hash }
     }
 
     /// Puts the next verified chunk into `chunk`, or nothing at the end.
@@ -149,35 +159,43 @@ impl<R: BufRead> PayloadReader<R> {
     }
 
     fn open_next(&mut self) -> Result<(usize, State), PayloadError> {
-        let read = read_full(&mut self.input, &mut self.chunk)?;
-        if read < TAG_SIZE {
-            return Err(PayloadError::Truncated);
-        }
-        let chunk = &mut self.chunk[..read];
-        if read == SEALED_CHUNK_SIZE {
-            // A full chunk is a middle one, or the last one of a clip that fills it exactly.
-            let opened = open_chunk(&self.cipher, self.index, Position::Middle, chunk);
-            if let Ok(size) = opened {
-                return Ok((size, State::Chunks));
-            }
-        }
-        let size = open_chunk(&self.cipher, self.index, Position::Last, chunk)
-            .map_err(|NotVerified| PayloadError::Tampered { chunk: self.index })?;
-        if size == 0 && self.index > 0 {
-            return Err(PayloadError::EmptyLast);
-        }
-        let next = if at_end(&mut self.input)? { State::Ended } else { State::Trailing };
-        Ok((size, next))
+        let read = read_full(&mut self.input, &mut self.chunk).map_err(PayloadError::Read)?;
+        let (size, position) = open_either(&self.cipher, self.index, &mut self.chunk[..read])?;
+        Ok(match position {
+            Position::Middle => (size, State::Chunks),
+            Position::Last if at_end(&mut self.input)? => (size, State::Ended),
+            Position::Last => (size, State::Trailing),
+        })
     }
+}
+
+/// Opens the chunk at the front of what is left of a payload, and says which one it is. Nothing
+/// tells in advance: a full chunk is a middle one, or the last one of a clip that fills it exactly.
+pub(super) fn open_either(
+    cipher: &PayloadCipher,
+    index: u64,
+    chunk: &mut [u8],
+) -> Result<(usize, Position), PayloadError> {
+    if chunk.len() < TAG_SIZE {
+        return Err(PayloadError::Truncated);
+    }
+    if chunk.len() == SEALED_CHUNK_SIZE
+        && let Ok(size) = open_chunk(cipher, index, Position::Middle, chunk)
+    {
+        return Ok((size, Position::Middle));
+    }
+    let size = open_chunk(cipher, index, Position::Last, chunk)
+        .map_err(|NotVerified| PayloadError::Tampered { chunk: index })?;
+    if size == 0 && index > 0 {
+        return Err(PayloadError::EmptyLast);
+    }
+    Ok((size, Position::Last))
 }
 
 impl<R: BufRead> Read for PayloadReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.taken == self.filled && !out.is_empty() {
-            self.advance().map_err(|error| match error {
-                PayloadError::Read(error) => error,
-                error => io::Error::new(io::ErrorKind::InvalidData, error),
-            })?;
+            self.advance().map_err(PayloadError::into_io)?;
         }
         let size = out.len().min(self.filled - self.taken);
         out[..size].copy_from_slice(&self.chunk[self.taken..self.taken + size]);
@@ -187,14 +205,14 @@ impl<R: BufRead> Read for PayloadReader<R> {
 }
 
 /// Fills `out`, or as much of it as there is before the end.
-fn read_full(input: &mut impl Read, out: &mut [u8]) -> Result<usize, PayloadError> {
+pub(super) fn read_full(input: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
     let mut size = 0;
     while size < out.len() {
         match input.read(&mut out[size..]) {
             Ok(0) => break,
             Ok(read) => size += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(PayloadError::Read(error)),
+            Err(error) => return Err(error),
         }
     }
     Ok(size)
@@ -234,4 +252,19 @@ pub enum PayloadError {
     /// The file ends between two chunks.
     #[error("the sealed file is cut short: its last chunk is missing")]
     Truncated,
+}
+
+impl PayloadError {
+    /// For a `Read`; [`payload_error`] finds it again.
+    pub(super) fn into_io(self) -> io::Error {
+        match self {
+            PayloadError::Read(error) => error,
+            error => io::Error::new(io::ErrorKind::InvalidData, error),
+        }
+    }
+}
+
+/// The payload's own error, where one stopped a reader of it.
+pub fn payload_error(error: &io::Error) -> Option<&PayloadError> {
+    error.get_ref()?.downcast_ref()
 }

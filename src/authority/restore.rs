@@ -11,10 +11,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rand_core::{Rng, UnwrapErr};
-use sha2::{Digest, Sha256};
 
+use super::armor::Unarmored;
 use super::identity::Identities;
 use super::open::{ManifestFinding, OpenError, Opened, open};
+use super::parallel::{Copied, CopyError, copy};
 use super::payload::{PayloadError, PayloadReader, Plaintext};
 use crate::clip::SealedName;
 use crate::edge::fs;
@@ -38,7 +39,7 @@ pub struct Source<R> {
 /// What is known of a clip after all of it verified.
 #[derive(Debug)]
 pub struct Facts {
-    /// SHA-256 of the sealed bytes.
+    /// SHA-256 of the sealed file, out of its armor where it had one.
     pub name: SealedName,
     /// What the clip was.
     pub plaintext: Plaintext,
@@ -132,29 +133,27 @@ pub fn restore<R: Read>(
     written
 }
 
-type Payload<R> = PayloadReader<BufReader<Hashing<R>>>;
+type Payload<R> = PayloadReader<Unarmored<BufReader<R>>>;
 
 fn begin<R: Read>(bytes: R, identities: &Identities) -> Result<(Opened, Payload<R>), RestoreError> {
-    let hashing = Hashing { input: bytes, hash: Sha256::new() };
-    let input = BufReader::with_capacity(READ_SIZE, hashing);
+    let input = BufReader::with_capacity(READ_SIZE, bytes);
     open(input, identities).map_err(RestoreError::Open)
 }
 
 fn finish<R: Read>(
     opened: Opened,
-    mut payload: Payload<R>,
+    payload: Payload<R>,
     expected: Option<SealedName>,
     out: &mut impl Write,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Facts, RestoreError> {
-    while let Some(chunk) = payload.next_chunk().map_err(RestoreError::Payload)? {
-        out.write_all(chunk).map_err(RestoreError::Write)?;
-        progress(chunk.len() as u64);
-    }
+    let Copied { plaintext, sealed_sha256 } =
+        copy(payload, out, progress).map_err(|error| match error {
+            CopyError::Payload(error) => RestoreError::Payload(error),
+            CopyError::Write(error) => RestoreError::Write(error),
+        })?;
     out.flush().map_err(RestoreError::Write)?;
-    let plaintext = payload.plaintext().expect("after the last chunk it is known");
-    let hash = payload.into_input().into_inner().hash;
-    let name = SealedName(hash.finalize().into());
+    let name = SealedName(sealed_sha256);
     // Whoever knows the file key can write another header, or another clip, that opens as well:
     // only the digest that the dock recorded tells the original.
     match expected {
@@ -242,20 +241,6 @@ impl Unfinished {
     }
 }
 
-/// Hashes what passes through it.
-struct Hashing<R> {
-    input: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let size = self.input.read(out)?;
-        self.hash.update(&out[..size]);
-        Ok(size)
-    }
-}
-
 /// Why a clip is not there again.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -291,6 +276,7 @@ mod tests {
     use super::super::open::tests::{identity, sealed};
     use super::*;
     use crate::clip::path_from_bytes;
+    use sha2::{Digest, Sha256};
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn try_restore(file: &[u8], name: &str, identity: Identity, dir: &Path) -> RestoreResult {

@@ -10,13 +10,12 @@ use x25519_dalek::PublicKey;
 use zeroize::Zeroizing;
 
 use super::identity::{Identities, Identity, Kind};
+use super::passphrase::{SCRYPT, Work};
 use crate::envelope::header::{Header, Stanza};
 use crate::envelope::recipient::{MLKEM768X25519, MLKEM768X25519_INFO, X25519, X25519_INFO};
 use crate::envelope::recipient::{Recipient, is_low_order};
 use crate::envelope::{FILE_KEY_SIZE, FileKey, TAG_SIZE, derive};
 
-/// The stanza type of passphrases; it must be the only stanza of its file (age.md).
-const SCRYPT: &str = "scrypt";
 /// Bytes of a wrapped file key. Checked before decrypting: a longer body could be made to open
 /// under several keys, and tell which of them we hold (age.md, "partitioning oracle attacks").
 const WRAPPED_SIZE: usize = FILE_KEY_SIZE + TAG_SIZE;
@@ -40,6 +39,11 @@ pub fn unwrap(header: &Header, identities: &Identities) -> Result<Option<FileKey
     let stanzas = &header.stanzas;
     if stanzas.len() > 1 && stanzas.iter().any(|stanza| stanza.kind == SCRYPT) {
         return Err(StanzaError { kind: SCRYPT, why: "it must be the only stanza" });
+    }
+    if let ([only], [_, ..]) = (stanzas.as_slice(), identities.passphrases())
+        && only.kind == SCRYPT
+    {
+        return unwrap_scrypt(only, identities);
     }
     let opens = |kind| identities.iter().any(|identity| identity.kind() == kind);
     let mut wrapped = Vec::new();
@@ -132,6 +136,15 @@ fn unwrap_one(wrapped: &Wrapped<'_>, identity: &Identity) -> Option<FileKey> {
     }
 }
 
+/// Tries each passphrase. One header costs as much as its work factor says, once for each.
+fn unwrap_scrypt(stanza: &Stanza, identities: &Identities) -> Result<Option<FileKey>, StanzaError> {
+    let malformed = |why| StanzaError { kind: SCRYPT, why };
+    let work = Work::parse(stanza).map_err(malformed)?;
+    let body = parse_body(stanza, malformed)?;
+    let keys = identities.passphrases().iter().map(|passphrase| work.key(passphrase));
+    Ok(keys.into_iter().find_map(|key| decrypt_file_key(&key, body)))
+}
+
 fn unwrap_x25519(
     share: &[u8; 32],
     body: &[u8; WRAPPED_SIZE],
@@ -141,11 +154,15 @@ fn unwrap_x25519(
     let shared = identity.x25519().diffie_hellman(&PublicKey::from(*share));
     assert!(shared.was_contributory(), "low-order shares are refused when parsed");
     let salt = [share.as_slice(), public].concat();
-    let key = derive(shared.as_bytes(), &salt, X25519_INFO);
+    decrypt_file_key(derive(shared.as_bytes(), &salt, X25519_INFO).as_bytes(), body)
+}
+
+/// `None` where the key is another one.
+fn decrypt_file_key(key: &[u8; 32], body: &[u8; WRAPPED_SIZE]) -> Option<FileKey> {
     let (sealed, tag) = body.split_at(FILE_KEY_SIZE);
     let tag: [u8; TAG_SIZE] = tag.try_into().expect("32 - 16 bytes");
     let mut file_key = Zeroizing::new(sealed.to_vec());
-    ChaCha20Poly1305::new(key.as_bytes().into())
+    ChaCha20Poly1305::new(key.into())
         .decrypt_inout_detached(&[0u8; 12].into(), b"", file_key.as_mut_slice().into(), &tag.into())
         .ok()?;
     FileKey::from_slice(&file_key)

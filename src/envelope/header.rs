@@ -33,7 +33,18 @@ pub struct Stanza {
 }
 
 impl Stanza {
-    fn encode_into(&self, out: &mut String) {
+    /// One stanza by itself, as age plugins are told of it; `None` where the input has ended.
+    #[cfg(feature = "authority")]
+    pub(crate) fn read(input: &mut impl BufRead) -> Result<Option<Stanza>, HeaderError> {
+        if input.fill_buf().map_err(HeaderError::Read)?.is_empty() {
+            return Ok(None);
+        }
+        let mut lines = Lines { input, line: Vec::new(), size_bytes: 0, number: 0 };
+        let first = lines.next()?.to_owned();
+        read_stanza(&first, &mut lines).map(Some)
+    }
+
+    pub(crate) fn encode_into(&self, out: &mut String) {
         out.push_str("-> ");
         out.push_str(&self.kind);
         for arg in &self.args {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use tokio::runtime::Runtime;
@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use super::super::{Complaint, Exit};
 use super::{BucketArgs, bucket_complaint};
 use crate::authority::catalogue::Naming;
-use crate::authority::fetch::ObjectReader;
+use crate::authority::fetch::{ObjectReader, ObjectSeeker};
 use crate::authority::restore::{Source, sealed_name_of};
 use crate::clip::{SealedName, printable};
 use crate::edge::bucket::{Bucket, BucketError, Object};
@@ -43,7 +43,30 @@ enum Place {
 /// The bytes of a sealed file, and how many they are where that is known.
 type Opened = (Source<Box<dyn Read>>, Option<u64>);
 
+/// A sealed file that is read where it is wanted.
+pub trait ReadSeek: Read + Seek {}
+impl<T: Read + Seek> ReadSeek for T {}
+
 impl Found {
+    /// Opens it to be read in part.
+    pub fn open_part(self, label: &str, runtime: &Runtime) -> Result<Box<dyn ReadSeek>, Complaint> {
+        match self.place {
+            Place::File(path) => {
+                let (file, size_bytes) = open_file(&path, label)?;
+                // A pipe cannot be sought in.
+                if size_bytes.is_none() {
+                    let message = format!("cannot read a part of {label}: it is not a file");
+                    return Err(Complaint::text(Exit::Failed, message).hint("leave out --bytes"));
+                }
+                Ok(Box::new(file))
+            }
+            Place::Object { bucket, object: Object { key, size_bytes, .. } } => {
+                let runtime = runtime.handle().clone();
+                Ok(Box::new(ObjectSeeker::new(bucket, key, size_bytes, runtime)))
+            }
+        }
+    }
+
     /// Begins to read it.
     pub fn open(self, label: &str, runtime: &Runtime) -> Result<Opened, Complaint> {
         let sealed_name = self.sealed_name;

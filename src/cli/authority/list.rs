@@ -98,6 +98,7 @@ fn problem(listed: &Listed) -> Option<(&'static str, String)> {
                 ListError::Bucket(_) => "bucket-failed",
                 ListError::Misnamed => "misnamed",
                 ListError::Open(OpenError::NoIdentity { .. }) => "no-identity",
+                ListError::Open(OpenError::Plugin(_)) => "plugin-failed",
                 ListError::Open(
                     OpenError::Header(_)
                     | OpenError::Mac(_)

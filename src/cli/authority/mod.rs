@@ -1,30 +1,36 @@
 //! The authority's desk: the commands of `dockseal-authority`, and what they share.
 
+mod dialog;
 mod find;
+mod identity;
 mod keygen;
 mod list;
 mod open;
+mod part;
+mod terminal;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use clap::{Parser, Subcommand};
+use rustix::process::DumpableBehavior;
 use serde::Serialize;
 
 use super::{Complaint, Exit, conclude};
+use crate::authority::armor::{ArmorError, armor_error};
 use crate::authority::fetch::bucket_error;
-use crate::authority::identity::{Identities, IdentityFileError};
 use crate::authority::open::OpenError;
 use crate::authority::payload::PayloadError;
+use crate::authority::plugin::Failure;
 use crate::clip::printable;
 use crate::edge::bucket::{Bucket, BucketError};
 use crate::edge::credentials;
 use crate::envelope::header::HeaderError;
+use identity::IdentityArgs;
 
 /// The program's name, as its messages begin.
 const PROGRAM: &str = "dockseal-authority";
@@ -46,52 +52,17 @@ enum Command {
 
 /// The program `dockseal-authority`.
 pub fn run() -> ExitCode {
+    // Before any private key is in memory: no core file, and no debugger of this user, has one.
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        let title = "cannot keep private keys out of core files";
+        return conclude(PROGRAM, Err(Complaint::new(Exit::Failed, title, &error)));
+    }
     let result = match Cli::parse().command {
         Command::Keygen(args) => keygen::run(args),
         Command::List(args) => list::run(args),
         Command::Open(args) => open::run(args),
     };
     conclude(PROGRAM, result)
-}
-
-/// Which private keys to open with.
-#[derive(clap::Args)]
-struct IdentityArgs {
-    /// File with private keys (AGE-SECRET-KEY-…), as keygen or age-keygen writes it; repeatable
-    #[arg(long = "identity", short = 'i', value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
-}
-
-impl IdentityArgs {
-    fn read(&self) -> Result<Identities, Complaint> {
-        let mut all: Option<Identities> = None;
-        for path in &self.files {
-            let read = File::open(path).map_err(IdentityFileError::Read);
-            let read = read.and_then(|mut file| Identities::read(&mut file));
-            let read = read.map_err(|error| identity_complaint(path, &error))?;
-            match &mut all {
-                Some(all) => all.append(read),
-                None => all = Some(read),
-            }
-        }
-        Ok(all.expect("clap asks for at least one"))
-    }
-}
-
-fn identity_complaint(path: &Path, error: &IdentityFileError) -> Complaint {
-    let title = format!("cannot use the identity file {}", printable(path));
-    let hint = match error {
-        IdentityFileError::Empty => "it has only comments; is it the right file?",
-        IdentityFileError::Line { .. } => {
-            "each line is one AGE-SECRET-KEY-…, a comment (#) or blank; public keys go to the dock"
-        }
-        IdentityFileError::NotText | IdentityFileError::TooLarge => {
-            "--identity takes the private key's file; the clip itself is named without an option"
-        }
-        IdentityFileError::Passphrase => "decrypt it first: age -d FILE > /dev/shm/identity",
-        IdentityFileError::Read(_) => "check the path and the right to read it",
-    };
-    Complaint::new(Exit::Failed, title, error).hint(hint)
 }
 
 /// How to reach a bucket.
@@ -153,13 +124,23 @@ fn open_complaint(title: String, error: &OpenError) -> Complaint {
     let tampered = |hint: &str| Complaint::new(Exit::Tampered, &title, error).hint(hint);
     match error {
         OpenError::Header(HeaderError::Read(error)) => read_complaint(title, error),
-        OpenError::Header(HeaderError::NotAge | HeaderError::NotAscii { line: 1 }) => tampered(
-            "is it the sealed file? armored ones (-----BEGIN AGE…) are not read: use age -d",
-        ),
+        OpenError::Header(HeaderError::NotAge | HeaderError::NotAscii { line: 1 }) => {
+            tampered("is it the sealed file? its first line is age-encryption.org/v1")
+        }
         OpenError::Header(_) | OpenError::Mac(_) | OpenError::Stanza(_) => tampered(OTHER_COPY),
         OpenError::NoIdentity { .. } => Complaint::new(Exit::NoIdentity, title, error)
             .hint("give the identity of that time or site too: --identity FILE --identity FILE"),
         OpenError::Payload(error) => payload_complaint(title, error),
+        OpenError::Plugin(error) => {
+            let hint = match &error.failure {
+                Failure::Missing => "install it, and see that its folder is in PATH",
+                Failure::Said(_) => "is the device plugged in, and is it the right one?",
+                Failure::Ended(_) | Failure::Protocol(_) | Failure::Silent | Failure::Start(_) => {
+                    "does it work with age? age -d -i IDENTITY FILE"
+                }
+            };
+            Complaint::new(Exit::Failed, title, error).hint(hint)
+        }
     }
 }
 
@@ -177,8 +158,15 @@ fn payload_complaint(title: String, error: &PayloadError) -> Complaint {
 /// What to do about a sealed file that is not what was sealed.
 const OTHER_COPY: &str = "keep this one as it is; look for another copy: bucket, spool, backup";
 
-/// Reading the sealed bytes failed: the bucket's fault, or the file's.
+/// What to do about a file of another kind.
+const NOT_SEALED: &str = "is it the sealed file? its first line is age-encryption.org/v1";
+
+/// Reading the sealed bytes failed: the armor's fault, the bucket's, or the file's.
 fn read_complaint(title: String, error: &io::Error) -> Complaint {
+    if let Some(error) = armor_error(error) {
+        let hint = if *error == ArmorError::Begin { NOT_SEALED } else { OTHER_COPY };
+        return Complaint::new(Exit::Tampered, title, error).hint(hint);
+    }
     match bucket_error(error) {
         Some(error) => bucket_complaint(title, error),
         None => Complaint::new(Exit::Failed, title, error)

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::{Complaint, Exit, bytes_for_people, complain, print_json};
 use super::find::{Find, Found, Named};
+use super::part::{self, ByteRange};
 use super::{BucketArgs, IdentityArgs, NameJson, PROGRAM};
 use super::{hex, open_complaint, payload_complaint, runtime};
 use crate::authority::identity::Identities;
@@ -42,6 +43,11 @@ pub struct Args {
     /// Folder for the clips, which must exist; `-` writes one clip to standard output
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
+    /// With `--out -`: only these bytes of the clip, counted from 0, as in `curl --range`. 0-499 is
+    /// the first 500, 500- all behind them, -500 the last 500. The rest of a bucket's object is not
+    /// fetched, and so neither verified
+    #[arg(long, value_name = "FROM-TO", allow_hyphen_values = true)]
+    bytes: Option<ByteRange>,
     /// Print one JSON document, of a shape that only grows within its schema_version
     #[arg(long)]
     json: bool,
@@ -58,6 +64,10 @@ pub fn run(args: Args) -> Result<Exit, Complaint> {
         let message = "--json and --out - would both write to standard output";
         return Err(Complaint::text(Exit::Usage, message).hint("leave one of them out"));
     }
+    if args.bytes.is_some() && !to_stdout {
+        let message = "--bytes gives a part of a clip, and a part gets no name";
+        return Err(Complaint::text(Exit::Usage, message).hint("add: --out -"));
+    }
     if !to_stdout && !args.out.is_dir() {
         let message = format!("not a folder: {}", printable(&args.out));
         return Err(Complaint::text(Exit::Failed, message).hint("make it first: mkdir -p DIR"));
@@ -67,6 +77,9 @@ pub fn run(args: Args) -> Result<Exit, Complaint> {
     if to_stdout && named.len() != 1 {
         let message = format!("--out - takes exactly one clip, and these are {}", named.len());
         return Err(Complaint::text(Exit::Usage, message).hint("name one clip, or give --out DIR"));
+    }
+    if let Some(range) = args.bytes {
+        return part::run(named, &range, &identities, &runtime);
     }
     let (folder, json) = (args.out, args.json);
     let desk = Desk { identities, runtime: &runtime, unfinished, folder, to_stdout, json };

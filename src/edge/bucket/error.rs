@@ -75,10 +75,16 @@ impl BucketError {
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => BucketError::Refused(text),
             // "No such bucket", when it answers a put.
             E::NotFound { .. } => BucketError::Missing,
+            // A listing has no error of its own; the answer's status stands in the text only.
+            _ if text.contains("NoSuchBucket") => BucketError::Missing,
+            _ if REFUSALS.iter().any(|status| text.contains(status)) => BucketError::Refused(text),
             _ => BucketError::Failed(text),
         }
     }
 }
+
+/// How `object_store` words the answers 401 and 403 to a listing.
+const REFUSALS: [&str; 2] = ["status code: 401", "status code: 403"];
 
 /// An error as one line of bounded length: servers answer with pages of XML or HTML.
 fn one_line(text: &str) -> String {
