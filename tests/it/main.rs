@@ -7,14 +7,19 @@
 
 mod support;
 
+mod bad_input;
 mod buckets;
 mod canary;
 mod cannot_open;
 mod corpus;
 mod demo;
 mod door_to_door;
+mod identities;
 mod kill;
 mod memory;
 mod memory_image;
+mod parts;
 mod peers;
+mod plugins;
 mod selftest;
+mod vectors;

@@ -1,4 +1,4 @@
-//! What dockseal seals, other people's age opens: byte for byte, at every size that matters.
+//! Other people's age opens what dockseal seals, and dockseal what they seal, byte for byte.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
@@ -11,10 +11,10 @@ use rand_core::UnwrapErr;
 
 use crate::support::peers::{Keys, Peer, classic_keys, hybrid_keys, sha256_opened, try_open};
 use crate::support::tools::needs;
-use crate::support::{scratch, sha256};
+use crate::support::{authority, peers, scratch, sha256};
 
 /// Empty, tiny, and one byte around the ends of chunks of 64 KiB.
-const SIZES: [usize; 7] = [0, 1, 65_535, 65_536, 65_537, 131_072, (1 << 20) + 3];
+const SIZES: [usize; 8] = [0, 1, 65_535, 65_536, 65_537, 131_072, (1 << 20) + 3, 100_000_000];
 
 /// Seals a file to one recipient, with a manifest as the dock writes it.
 pub fn seal_file(clip: &Path, sealed: &Path, keys: &Keys) -> Sealed {
@@ -40,44 +40,82 @@ pub fn seal_file(clip: &Path, sealed: &Path, keys: &Keys) -> Sealed {
     done
 }
 
-fn opens_what_we_seal(peer: Peer, keys: &Keys) {
-    let dir = scratch();
+/// Both ways, at every size.
+fn open_each_other(peer: Peer, keys: &Keys) {
     for size in SIZES {
+        // Each size its own folder: 100 MB three times are enough.
+        let dir = scratch();
         let clip = dir.path().join(format!("{size}.mp4"));
         let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
         std::fs::write(&clip, bytes).unwrap();
-        let sealed = clip.with_extension("age");
-        seal_file(&clip, &sealed, keys);
-        assert_eq!(sha256_opened(peer, keys, &sealed), sha256(&clip), "{peer:?}, {size} bytes");
+        let original = sha256(&clip);
+        let ours = dir.path().join("ours.age");
+        seal_file(&clip, &ours, keys);
+        assert_eq!(sha256_opened(peer, keys, &ours), original, "{peer:?} opens {size} bytes");
+        let theirs = dir.path().join("theirs.age");
+        peers::encrypt(peer, &keys.recipient, &clip, &theirs);
+        let opened = authority::sha256_opened(&keys.identity_file, &theirs);
+        assert_eq!(opened, original, "{size} bytes of {peer:?}");
     }
 }
 
 #[test]
-fn age_opens_what_we_seal() {
+fn age_and_we_open_each_others_files() {
     needs!(Age);
     let dir = scratch();
-    opens_what_we_seal(Peer::Age, &classic_keys(dir.path()));
+    open_each_other(Peer::Age, &classic_keys(dir.path()));
 }
 
 #[test]
-fn pyrage_opens_what_we_seal() {
+fn age_13_and_we_open_each_others_files() {
+    needs!(Age, Age13);
+    let dir = scratch();
+    open_each_other(Peer::Age13, &classic_keys(dir.path()));
+}
+
+#[test]
+fn age_13_and_we_open_each_others_post_quantum_files() {
+    needs!(Age13, AgeEncryption);
+    let dir = scratch();
+    open_each_other(Peer::Age13, &hybrid_keys(dir.path()));
+}
+
+#[test]
+fn pyrage_and_we_open_each_others_files() {
     needs!(Age, Pyrage);
     let dir = scratch();
-    opens_what_we_seal(Peer::Pyrage, &classic_keys(dir.path()));
+    open_each_other(Peer::Pyrage, &classic_keys(dir.path()));
 }
 
 #[test]
-fn age_encryption_opens_what_we_seal() {
+fn age_encryption_and_we_open_each_others_files() {
     needs!(Age, AgeEncryption);
     let dir = scratch();
-    opens_what_we_seal(Peer::AgeEncryption, &classic_keys(dir.path()));
+    open_each_other(Peer::AgeEncryption, &classic_keys(dir.path()));
 }
 
 #[test]
-fn age_encryption_opens_what_we_seal_to_post_quantum_keys() {
+fn age_encryption_and_we_open_each_others_post_quantum_files() {
     needs!(AgeEncryption);
     let dir = scratch();
-    opens_what_we_seal(Peer::AgeEncryption, &hybrid_keys(dir.path()));
+    open_each_other(Peer::AgeEncryption, &hybrid_keys(dir.path()));
+}
+
+#[test]
+fn a_key_that_we_make_is_a_key_to_age_13() {
+    needs!(Age13);
+    let dir = scratch();
+    for kind in ["--classic", "--"] {
+        let file = dir.path().join(format!("{kind}.identity"));
+        authority::finish(authority::program().arg("keygen").arg(kind).arg(&file)).expect_code(0);
+        let keys = peers::keys(file);
+        let clip = dir.path().join(format!("{kind}.mp4"));
+        std::fs::write(&clip, b"clip").unwrap();
+        let sealed = clip.with_extension("age");
+        peers::encrypt(Peer::Age13, &keys.recipient, &clip, &sealed);
+        assert_eq!(sha256_opened(Peer::Age13, &keys, &sealed), sha256(&clip));
+        assert_eq!(authority::sha256_opened(&keys.identity_file, &sealed), sha256(&clip));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "a harness offers more than the tests of today take")]
 
+pub mod authority;
 pub mod clips;
 pub mod dock;
 pub mod markers;

@@ -11,6 +11,8 @@ use super::tools::Tool;
 pub enum Peer {
     /// Debian's age 1.1.1, in Go. Opens X25519. Needs `Age`.
     Age,
+    /// age 1.3, in Go. Opens X25519 and mlkem768x25519. Needs `Age13`.
+    Age13,
     /// npm's age-encryption, in TypeScript. Opens X25519 and mlkem768x25519. Needs `AgeEncryption`.
     AgeEncryption,
     /// pyrage, which is rage, in Rust. Opens X25519. Needs `Pyrage`.
@@ -55,8 +57,8 @@ pub fn keys(identity_file: PathBuf) -> Keys {
 /// Opens a sealed file with a peer; `Err` has what the peer said.
 pub fn try_open(peer: Peer, keys: &Keys, sealed: &Path, opened: &Path) -> Result<(), String> {
     let mut command = match peer {
-        Peer::Age => {
-            let mut age = Command::new(Tool::Age.path());
+        Peer::Age | Peer::Age13 => {
+            let mut age = Command::new(age(peer).path());
             age.arg("-d").arg("-i").arg(&keys.identity_file).arg(sealed);
             // Not `-o`: age 1.1.1 makes no file at all where the clip is empty.
             age.stdout(File::create_new(opened).expect("a new file"));
@@ -89,11 +91,45 @@ pub fn sha256_opened(peer: Peer, keys: &Keys, sealed: &Path) -> String {
     super::sha256(&opened)
 }
 
-fn script(name: &str) -> PathBuf {
+/// Encrypts a file with a peer, as somebody does who has a recipient and no dockseal.
+pub fn encrypt(peer: Peer, recipient: &str, clip: &Path, sealed: &Path) {
+    let mut command = match peer {
+        Peer::Age | Peer::Age13 => {
+            let mut age = Command::new(age(peer).path());
+            age.args(["-e", "-r", recipient, "-o"]).arg(sealed).arg(clip);
+            age
+        }
+        Peer::AgeEncryption => {
+            let mut node = Command::new("node");
+            node.arg(script("encrypt.mjs")).arg(Tool::AgeEncryption.path());
+            node.arg(recipient).arg(clip).arg(sealed);
+            node
+        }
+        Peer::Pyrage => {
+            let mut python = Command::new(Tool::Pyrage.path());
+            python.arg(script("encrypt.py")).arg(recipient).arg(clip).arg(sealed);
+            python
+        }
+    };
+    run(&mut command);
+}
+
+fn age(peer: Peer) -> Tool {
+    match peer {
+        Peer::Age => Tool::Age,
+        Peer::Age13 => Tool::Age13,
+        Peer::AgeEncryption | Peer::Pyrage => unreachable!("not in Go"),
+    }
+}
+
+/// A script beside this file.
+pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(name)
 }
 
-fn run(command: &mut Command) {
+/// Runs a command to its end; panics where it fails. Gives what it printed.
+pub fn run(command: &mut Command) -> Vec<u8> {
     let done = command.output().expect("the peer starts");
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    done.stdout
 }

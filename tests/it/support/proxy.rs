@@ -46,6 +46,7 @@ struct Line {
     upstream: String,
     fault: Mutex<Fault>,
     sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
     connections: AtomicU64,
     stopped: AtomicBool,
     /// When the throttled line has room again.
@@ -62,6 +63,7 @@ impl Proxy {
             upstream: upstream.to_owned(),
             fault: Mutex::new(Fault::None),
             sent_bytes: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             free_at: Mutex::new(Instant::now()),
@@ -89,6 +91,11 @@ impl Proxy {
     /// Bytes that went to the server.
     pub fn sent_bytes(&self) -> u64 {
         self.line.sent_bytes.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that came from the server, whether or not the client got them.
+    pub fn received_bytes(&self) -> u64 {
+        self.line.received_bytes.load(Ordering::SeqCst)
     }
 
     /// Connections that were accepted.
@@ -242,6 +249,8 @@ fn answers(line: &Line, mut server: TcpStream, mut client: TcpStream) {
                 return;
             }
             Ok(Some(size)) => {
+                // Counted before the client has them, so that who has them knows how many.
+                line.received_bytes.fetch_add(size as u64, Ordering::SeqCst);
                 if line.fault_once(|fault| fault == Fault::LoseAnswer) {
                     break;
                 }
@@ -327,6 +336,7 @@ mod tests {
         assert_eq!(recorded("000000"), b"the first");
         assert_eq!(recorded("000001"), b"the second");
         assert_eq!((proxy.connections(), proxy.sent_bytes()), (2, 19));
+        assert_eq!(proxy.received_bytes(), 19);
     }
 
     #[test]

@@ -11,6 +11,8 @@ const COMPLETE: &str = "DOCKSEAL_TESTS_COMPLETE";
 pub enum Tool {
     /// Debian's age 1.1.1, with age-keygen.
     Age,
+    /// age 1.3, from Debian's next release, with its plugins beside it.
+    Age13,
     /// The npm package `age-encryption`, and node to run it.
     AgeEncryption,
     /// FFmpeg with libx264.
@@ -41,6 +43,7 @@ impl Tool {
     fn name(self) -> &'static str {
         match self {
             Tool::Age => "age",
+            Tool::Age13 => "age 1.3 (Debian forky)",
             Tool::AgeEncryption => "age-encryption (npm)",
             Tool::Ffmpeg => "ffmpeg",
             Tool::CctvAge => "cctv-age (npm)",
@@ -60,6 +63,7 @@ impl Tool {
     pub fn find(self) -> Option<PathBuf> {
         match self {
             Tool::Age => program("age-keygen").and(program("age")),
+            Tool::Age13 => installed("age13/usr/bin/age"),
             Tool::AgeEncryption => program("node").and(installed("node_modules/age-encryption")),
             Tool::Ffmpeg => program("ffmpeg"),
             Tool::CctvAge => program("node").and(installed("node_modules/cctv-age")),
