@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::json::{ClipJson, SCHEMA_VERSION};
 use super::{find, open, queue_complaint, queue_path, short};
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
-use crate::clip::{Clip, State, printable};
+use crate::clip::{Clip, State, harmless, printable};
 use crate::dock::config::Config;
 use crate::dock::queue::{Filter, Held, Operator, QueueError, Reader};
 use crate::edge::clock;
@@ -76,7 +76,7 @@ pub(super) fn list(reader: &Reader, arguments: &ListArguments) -> Result<Exit, C
         let (id, state) = (clip.id.0, clip.state().word());
         writeln!(out, "{id:>6}  {state:6}  {size:>10}  {digest:12}  {age:7}  {}", place(clip))?;
         for hold in holds(clip) {
-            writeln!(out, "        held: {}: {}", hold.reason.code(), hold.cause)?;
+            writeln!(out, "        held: {}: {}", hold.reason.code(), harmless(&hold.cause))?;
         }
     }
     if clips.len() as u64 == arguments.limit {
@@ -129,7 +129,7 @@ pub(super) fn show(reader: &Reader, text: &str, json: bool) -> Result<Exit, Comp
         line("plaintext", format!("{word} {gone_at}, {dwelt} after it was seen"))?;
     }
     for hold in holds(&clip) {
-        line("held", format!("{}: {}", hold.reason.code(), hold.cause))?;
+        line("held", format!("{}: {}", hold.reason.code(), harmless(&hold.cause)))?;
         let next = match hold.until {
             Until::Operator => "until you act".to_owned(),
             Until::Time(time) => {
