@@ -97,8 +97,8 @@ fn holds(clip: &Clip) -> impl Iterator<Item = &Hold> {
     clip.hold.iter().chain(clip.deliveries.iter().filter_map(|delivery| delivery.hold.as_ref()))
 }
 
-pub(super) fn show(reader: &Reader, text: &str, json: bool) -> Result<Exit, Complaint> {
-    let clip = find(reader, None, text)?;
+pub(super) fn show(config: &Config, text: &str, json: bool) -> Result<Exit, Complaint> {
+    let clip = find(&open(config)?, config, text)?;
     let mut out = io::stdout().lock();
     if json {
         let clip = ClipJson::new(&clip);
@@ -159,7 +159,7 @@ pub(super) fn retry(
         let filter = Filter { held: Some(Held), ..Filter::default() };
         reader.list(&filter).map_err(|error| read_failed(&error))?
     } else {
-        texts.iter().map(|text| find(&reader, Some(config), text)).collect::<Result<_, _>>()?
+        texts.iter().map(|text| find(&reader, config, text)).collect::<Result<_, _>>()?
     };
     let path = queue_path(config);
     let mut operator = Operator::open(&path).map_err(|error| queue_complaint(config, &error))?;
@@ -188,7 +188,7 @@ pub(super) fn forget(config: &Config, texts: &[String]) -> Result<Exit, Complain
     let mut operator = Operator::open(&path).map_err(|error| queue_complaint(config, &error))?;
     let mut out = io::stdout().lock();
     for text in texts {
-        let clip = find(&reader, Some(config), text)?;
+        let clip = find(&reader, config, text)?;
         let has_vanished = clip.hold.as_ref().is_some_and(|hold| hold.reason == Reason::Vanished);
         if clip.state() != State::Seen || !has_vanished {
             let message = format!("clip {} has not vanished: nothing to acknowledge", clip.id);

@@ -119,7 +119,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::Run { until_idle } => daemon::run(config, *until_idle),
         Command::Status { json } => status::status(&load(config)?, *json),
         Command::List(list) => clips::list(&open(&load(config)?)?, list),
-        Command::Show { clip, json } => clips::show(&open(&load(config)?)?, clip, *json),
+        Command::Show { clip, json } => clips::show(&load(config)?, clip, *json),
         Command::Retry { all, clips, json } => clips::retry(&load(config)?, *all, clips, *json),
         Command::Forget { clips } => clips::forget(&load(config)?, clips),
     }
@@ -197,7 +197,7 @@ fn agent_complaint(config: &Config, error: &AgentError) -> Complaint {
 }
 
 /// The clip that a person means: the queue's number, the beginning of a sealed name, or a path.
-fn find(reader: &Reader, config: Option<&Config>, text: &str) -> Result<Clip, Complaint> {
+fn find(reader: &Reader, config: &Config, text: &str) -> Result<Clip, Complaint> {
     let failed = |error: QueueError| Complaint::new(Exit::Failed, "cannot read the queue", &error);
     let none = || {
         Complaint::text(Exit::Failed, format!("no clip `{}`", printable(Path::new(text))))
@@ -221,7 +221,7 @@ fn find(reader: &Reader, config: Option<&Config>, text: &str) -> Result<Clip, Co
         }
     }
     let path = std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text));
-    for watch in config.map_or(&[][..], |config| config.watches.as_slice()) {
+    for watch in &config.watches {
         if let Ok(below) = path.strip_prefix(&watch.path) {
             let source = Source { folder: watch.path.clone(), path: below.to_owned() };
             if let Some(clip) = reader.at(&source).map_err(failed)? {
