@@ -185,12 +185,21 @@ impl Look<'_> {
     fn others(&mut self) -> Result<(), QueueError> {
         for (path, facts) in &self.found.others {
             let source = self.source(path);
-            if self.reader.at(&source)?.is_some() {
-                continue;
-            }
+            let known = self.reader.at(&source)?;
             let now = clock::now();
             let cause = "a link, FIFO, device or socket, not a regular file".to_owned();
             let hold = operator_hold(Reason::NotAFile, cause, now);
+            match known {
+                // Not silent for ever: it took the place of a clip, or an operator had it retried.
+                Some(known) if known.sealed.is_none() => {
+                    if known.hold.is_none_or(|hold| hold.reason != Reason::NotAFile) {
+                        self.record(known.id, Fact::Held(hold))?;
+                    }
+                    continue;
+                }
+                Some(sealed) => self.written_to(&sealed)?,
+                None => {}
+            }
             let clip = Clip { hold: Some(hold), ..Clip::seen(source, facts.generation, now) };
             self.add(clip)?;
         }
