@@ -160,6 +160,9 @@ fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
     let path = printable(&queue_path(config));
     let complaint = Complaint::new(Exit::Config, format!("cannot use the queue {path}"), error);
     match error {
+        QueueError::Closed(_) => {
+            complaint.hint("run it as the daemon's user: runuser -u dockseal -- dockseal …")
+        }
         QueueError::Missing => complaint.hint("prepare the state directory: dockseal init"),
         QueueError::Foreign | QueueError::Version { .. } => {
             complaint.hint("nothing was written to it; check state_dir and the installed version")
