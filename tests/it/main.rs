@@ -13,6 +13,7 @@ mod cannot_open;
 mod corpus;
 mod demo;
 mod door_to_door;
+mod hostile;
 mod kill;
 mod memory;
 mod memory_image;
