@@ -19,3 +19,4 @@ mod memory;
 mod memory_image;
 mod peers;
 mod selftest;
+mod service;
