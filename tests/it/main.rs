@@ -12,6 +12,7 @@ mod canary;
 mod cannot_open;
 mod corpus;
 mod demo;
+mod desk;
 mod door_to_door;
 mod hostile;
 mod kill;
