@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::clip::{harmless, is_harmless};
 use crate::error::chain;
 
 /// The one table of exit codes; the man pages and docs/operations.md repeat it.
@@ -100,16 +101,33 @@ pub fn conclude(program: &str, result: Result<Exit, Complaint>) -> ExitCode {
 pub fn complain(program: &str, complaint: &Complaint) {
     let mut err = io::stderr().lock();
     // Nowhere is left to say that standard error is closed.
-    let _ = writeln!(err, "{program}: error: {}", complaint.message);
+    let _ = writeln!(err, "{program}: error: {}", harmless(&complaint.message));
     if let Some(hint) = &complaint.hint {
-        let _ = writeln!(err, "{program}: hint: {hint}");
+        let _ = writeln!(err, "{program}: hint: {}", harmless(hint));
     }
 }
 
 /// Prints one JSON document and a line feed.
 pub fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<(), Complaint> {
     let text = serde_json::to_string_pretty(value).expect("our own shapes are always JSON");
-    Ok(writeln!(out, "{text}")?)
+    Ok(writeln!(out, "{}", escaped(&text))?)
+}
+
+/// The same JSON with escapes for what JSON allows in its strings and a terminal obeys, such as
+/// U+009B. Outside of strings there is none of it.
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character == '\n' || is_harmless(character) {
+            escaped.push(character);
+        } else {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    escaped
 }
 
 /// A number of bytes for people: `0 B`, `17.2 MiB`.

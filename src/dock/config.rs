@@ -149,6 +149,14 @@ pub struct BucketConfig {
     pub trust_acknowledgement: bool,
 }
 
+impl BucketConfig {
+    /// The folder of a `file://` bucket.
+    pub fn folder(&self) -> Option<PathBuf> {
+        let url = url::Url::parse(&self.url).ok().filter(|url| url.scheme() == "file");
+        url.and_then(|url| url.to_file_path().ok())
+    }
+}
+
 impl Config {
     /// Parses the text of a config file. Every problem found is reported, not only the first.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -327,9 +335,7 @@ impl Check<'_> {
             self.wrong(path, "overlaps state_dir: sealed clips would be sealed again");
         }
         for bucket in buckets {
-            let folder = url::Url::parse(&bucket.url).ok().filter(|url| url.scheme() == "file");
-            let folder = folder.and_then(|url| url.to_file_path().ok());
-            if folder.is_some_and(|folder| overlap(&folder, path_text)) {
+            if bucket.folder().is_some_and(|folder| overlap(&folder, path_text)) {
                 let message = format!("overlaps the folder of bucket `{}`", bucket.name);
                 self.wrong(path, message);
             }

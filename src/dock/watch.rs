@@ -174,7 +174,9 @@ impl Hints {
     pub fn new(wake: Arc<Notify>) -> Hints {
         let shared = Arc::new(Shared { wake, ..Shared::default() });
         let handler = Arc::clone(&shared);
-        let watcher = notify::recommended_watcher(move |event| handler.event(event)).ok();
+        // Not the default: a link in a dock folder could have the whole machine watched.
+        let config = notify::Config::default().with_follow_symlinks(false);
+        let watcher = RecommendedWatcher::new(move |event| handler.event(event), config).ok();
         Hints { watcher, watched: HashMap::new(), shared }
     }
 
@@ -190,7 +192,8 @@ impl Hints {
             // Fails where the folder is gone, and the watch with it.
             let _ = watcher.unwatch(path);
         }
-        match watcher.watch(path, RecursiveMode::Recursive) {
+        // With the dot it is the folder also where the configured path ends in a link.
+        match watcher.watch(&path.join("."), RecursiveMode::Recursive) {
             Ok(()) => {
                 self.watched.insert(path.to_owned(), root);
                 let roots = self.shared.roots.lock();

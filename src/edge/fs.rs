@@ -119,6 +119,13 @@ fn rename_new(from: impl AsFd, old: &Path, to: impl AsFd, new: &Path) -> io::Res
     }
 }
 
+/// Whether one folder is, or lies within, the other one, by whatever names: links are followed. One
+/// that is not there overlaps nothing.
+pub fn overlap(one: &Path, other: &Path) -> bool {
+    let (Ok(one), Ok(other)) = (one.canonicalize(), other.canonicalize()) else { return false };
+    one.starts_with(&other) || other.starts_with(&one)
+}
+
 /// What kind of thing a name in a dock folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -390,6 +397,18 @@ mod tests {
             assert!(folder.remove(Path::new(path)).is_err() || path == "clip", "{path}");
         }
         assert!(outside.join("clip").exists());
+    }
+
+    #[test]
+    fn a_link_does_not_hide_that_folders_overlap() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = |name| dir.path().join(name);
+        std::fs::create_dir_all(path("a/b")).expect("created");
+        std::fs::create_dir(path("ab")).expect("created");
+        symlink(path("a"), path("link")).expect("linked");
+        assert!(overlap(&path("a/b"), &path("link")) && overlap(&path("link"), &path("a/b")));
+        assert!(overlap(&path("link/b"), &path("a/b")) && overlap(&path("a"), &path("a")));
+        assert!(!overlap(&path("a"), &path("ab")) && !overlap(&path("a"), &path("a/none")));
     }
 
     #[test]

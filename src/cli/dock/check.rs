@@ -57,7 +57,7 @@ pub(super) fn check(path: &Path, json: bool) -> Result<Exit, Complaint> {
     });
     checks.extend(recipients(&config));
     checks.extend(state(&config));
-    checks.extend(config.watches.iter().map(folder));
+    checks.extend(config.watches.iter().map(|watch| folder(&config, watch)));
     checks.extend(buckets(&config)?);
     let mut out = io::stdout().lock();
     let failed = checks.iter().filter(|check| check.result == "fail").count();
@@ -114,7 +114,7 @@ fn state(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn folder(watch: &Watch) -> Finding {
+fn folder(config: &Config, watch: &Watch) -> Finding {
     use rustix::fs::{Access, access};
     let what = format!("folder {}", printable(&watch.path));
     let folder = match fs::Folder::open(&watch.path) {
@@ -124,6 +124,9 @@ fn folder(watch: &Watch) -> Finding {
         }
         Err(error) => return fail(what, chain(&error), "give user dockseal the right to read it"),
     };
+    if let Some(problem) = agent::own_folder(config, watch) {
+        return fail(what, problem, "name a folder of its own: clips alone belong in it");
+    }
     if let Err(error) = folder.entries(Path::new("")) {
         return fail(what, chain(&error), "give user dockseal the right to list it");
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::json::{ClipJson, SCHEMA_VERSION};
 use super::{find, open, queue_complaint, queue_path, short};
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
-use crate::clip::{Clip, State, printable};
+use crate::clip::{Clip, State, harmless, printable};
 use crate::dock::config::Config;
 use crate::dock::queue::{Filter, Held, Operator, QueueError, Reader};
 use crate::edge::clock;
@@ -76,7 +76,7 @@ pub(super) fn list(reader: &Reader, arguments: &ListArguments) -> Result<Exit, C
         let (id, state) = (clip.id.0, clip.state().word());
         writeln!(out, "{id:>6}  {state:6}  {size:>10}  {digest:12}  {age:7}  {}", place(clip))?;
         for hold in holds(clip) {
-            writeln!(out, "        held: {}: {}", hold.reason.code(), hold.cause)?;
+            writeln!(out, "        held: {}: {}", hold.reason.code(), harmless(&hold.cause))?;
         }
     }
     if clips.len() as u64 == arguments.limit {
@@ -97,8 +97,8 @@ fn holds(clip: &Clip) -> impl Iterator<Item = &Hold> {
     clip.hold.iter().chain(clip.deliveries.iter().filter_map(|delivery| delivery.hold.as_ref()))
 }
 
-pub(super) fn show(reader: &Reader, text: &str, json: bool) -> Result<Exit, Complaint> {
-    let clip = find(reader, None, text)?;
+pub(super) fn show(config: &Config, text: &str, json: bool) -> Result<Exit, Complaint> {
+    let clip = find(&open(config)?, config, text)?;
     let mut out = io::stdout().lock();
     if json {
         let clip = ClipJson::new(&clip);
@@ -129,7 +129,7 @@ pub(super) fn show(reader: &Reader, text: &str, json: bool) -> Result<Exit, Comp
         line("plaintext", format!("{word} {gone_at}, {dwelt} after it was seen"))?;
     }
     for hold in holds(&clip) {
-        line("held", format!("{}: {}", hold.reason.code(), hold.cause))?;
+        line("held", format!("{}: {}", hold.reason.code(), harmless(&hold.cause)))?;
         let next = match hold.until {
             Until::Operator => "until you act".to_owned(),
             Until::Time(time) => {
@@ -159,7 +159,7 @@ pub(super) fn retry(
         let filter = Filter { held: Some(Held), ..Filter::default() };
         reader.list(&filter).map_err(|error| read_failed(&error))?
     } else {
-        texts.iter().map(|text| find(&reader, Some(config), text)).collect::<Result<_, _>>()?
+        texts.iter().map(|text| find(&reader, config, text)).collect::<Result<_, _>>()?
     };
     let path = queue_path(config);
     let mut operator = Operator::open(&path).map_err(|error| queue_complaint(config, &error))?;
@@ -188,7 +188,7 @@ pub(super) fn forget(config: &Config, texts: &[String]) -> Result<Exit, Complain
     let mut operator = Operator::open(&path).map_err(|error| queue_complaint(config, &error))?;
     let mut out = io::stdout().lock();
     for text in texts {
-        let clip = find(&reader, Some(config), text)?;
+        let clip = find(&reader, config, text)?;
         let has_vanished = clip.hold.as_ref().is_some_and(|hold| hold.reason == Reason::Vanished);
         if clip.state() != State::Seen || !has_vanished {
             let message = format!("clip {} has not vanished: nothing to acknowledge", clip.id);

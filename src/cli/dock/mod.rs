@@ -119,7 +119,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::Run { until_idle } => daemon::run(config, *until_idle),
         Command::Status { json } => status::status(&load(config)?, *json),
         Command::List(list) => clips::list(&open(&load(config)?)?, list),
-        Command::Show { clip, json } => clips::show(&open(&load(config)?)?, clip, *json),
+        Command::Show { clip, json } => clips::show(&load(config)?, clip, *json),
         Command::Retry { all, clips, json } => clips::retry(&load(config)?, *all, clips, *json),
         Command::Forget { clips } => clips::forget(&load(config)?, clips),
     }
@@ -160,6 +160,9 @@ fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
     let path = printable(&queue_path(config));
     let complaint = Complaint::new(Exit::Config, format!("cannot use the queue {path}"), error);
     match error {
+        QueueError::Closed(_) => {
+            complaint.hint("run it as the daemon's user: runuser -u dockseal -- dockseal …")
+        }
         QueueError::Missing => complaint.hint("prepare the state directory: dockseal init"),
         QueueError::Foreign | QueueError::Version { .. } => {
             complaint.hint("nothing was written to it; check state_dir and the installed version")
@@ -197,7 +200,7 @@ fn agent_complaint(config: &Config, error: &AgentError) -> Complaint {
 }
 
 /// The clip that a person means: the queue's number, the beginning of a sealed name, or a path.
-fn find(reader: &Reader, config: Option<&Config>, text: &str) -> Result<Clip, Complaint> {
+fn find(reader: &Reader, config: &Config, text: &str) -> Result<Clip, Complaint> {
     let failed = |error: QueueError| Complaint::new(Exit::Failed, "cannot read the queue", &error);
     let none = || {
         Complaint::text(Exit::Failed, format!("no clip `{}`", printable(Path::new(text))))
@@ -221,7 +224,7 @@ fn find(reader: &Reader, config: Option<&Config>, text: &str) -> Result<Clip, Co
         }
     }
     let path = std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text));
-    for watch in config.map_or(&[][..], |config| config.watches.as_slice()) {
+    for watch in &config.watches {
         if let Ok(below) = path.strip_prefix(&watch.path) {
             let source = Source { folder: watch.path.clone(), path: below.to_owned() };
             if let Some(clip) = reader.at(&source).map_err(failed)? {

@@ -8,17 +8,19 @@ use super::clips::count;
 use super::json::SCHEMA_VERSION;
 use super::{open, queue_complaint};
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
-use crate::clip::{State, Timestamp, printable};
+use crate::clip::{State, Timestamp, is_harmless, printable};
 use crate::dock::agent;
 use crate::dock::config::Config;
 use crate::dock::queue::{HeldLine, QueueError, Reader};
 use crate::edge::{clock, fs};
 
 const WIDTH: usize = 80;
-/// Lines of each section; what is more is counted.
-const HELD_LINES_MAX: usize = 3;
-const FOLDER_LINES_MAX: usize = 3;
-const BUCKET_LINES_MAX: usize = 3;
+/// The 24th line of the terminal is the shell's.
+const LINES_MAX: usize = 23;
+/// Reasons that are shown; what is more is counted.
+const HELD_COUNT_MAX: usize = 3;
+/// Lines that are always there, behind the holds, folders and buckets.
+const LINES_OF_STATES: usize = 6;
 
 /// All that the screen shows. Times are RFC 3339 in UTC, sizes are bytes, ages seconds.
 #[derive(Serialize)]
@@ -97,7 +99,9 @@ pub(super) fn status(config: &Config, json: bool) -> Result<Exit, Complaint> {
 fn gather(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
     let now = clock::now();
     let daemon_pid = agent::running(&config.state_dir).ok().flatten();
-    let held: Vec<_> = reader.held()?.iter().map(|line| held_json(line, now)).collect();
+    let mut held: Vec<_> = reader.held()?.iter().map(|line| held_json(line, now)).collect();
+    // What needs a person first, and of that the oldest.
+    held.sort_by(|a, b| (a.operator_count == 0, &a.since).cmp(&(b.operator_count == 0, &b.since)));
     let folders = folders(config, reader, now)?;
     let buckets = buckets(config, reader, now)?;
     let oldest = reader.oldest_unsafe()?;
@@ -121,12 +125,7 @@ fn gather(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
 
 /// The worst thing first: what only a person can mend, then what goes on by itself.
 fn verdict(status: &StatusJson) -> (&'static str, String) {
-    let waiting: u64 = status
-        .states
-        .iter()
-        .filter(|line| line.state == "seen" || line.state == "sealed")
-        .map(|line| line.count)
-        .sum();
+    let waiting = waiting_count(status);
     let operator: u64 = status.held.iter().map(|line| line.operator_count).sum();
     let problem = status.folders.iter().find_map(|folder| folder.problem.as_ref());
     if operator > 0 {
@@ -219,34 +218,65 @@ fn buckets(
     Ok(lines)
 }
 
+fn waiting_count(status: &StatusJson) -> u64 {
+    let waits = |line: &&StateJson| line.state == "seen" || line.state == "sealed";
+    status.states.iter().filter(waits).map(|line| line.count).sum()
+}
+
+/// The screen: what needs a person, then what else can go wrong, then what is.
 fn print(out: &mut impl Write, status: &StatusJson) -> io::Result<()> {
-    let mut line = |text: String| writeln!(out, "{}", cut(&text));
+    let mut lines = held_lines(status);
+    lines.push(match &status.daemon_pid {
+        Some(pid) => format!("daemon    runs (process {pid})"),
+        None if waiting_count(status) == 0 => "daemon    does not run".to_owned(),
+        None => "daemon    does not run; start it: systemctl start dockseal".to_owned(),
+    });
+    // Folders and buckets share what is left of the screen; those with a problem come first.
+    let room = LINES_MAX - LINES_OF_STATES - lines.len();
+    let (folders, buckets) = (status.folders.len(), status.buckets.len());
+    let bucket_room = buckets.min(room - folders.min(room / 2));
+    let mut folders: Vec<_> = status.folders.iter().collect();
+    folders.sort_by_key(|folder| folder.problem.is_none());
+    let folders = folders.into_iter().map(|folder| format!("folder    {}", folder_text(folder)));
+    lines.extend(fitting(folders.collect(), room - bucket_room));
+    let mut buckets: Vec<_> = status.buckets.iter().collect();
+    buckets.sort_by_key(|bucket| bucket.problem.is_none());
+    let buckets = buckets.into_iter().map(|bucket| format!("bucket    {}", bucket_text(bucket)));
+    lines.extend(fitting(buckets.collect(), bucket_room));
+    lines.extend(state_lines(status));
+    lines.iter().try_for_each(|line| writeln!(out, "{}", cut(line)))
+}
+
+/// The verdict, the first few reasons why clips wait, and what to type next.
+fn held_lines(status: &StatusJson) -> Vec<String> {
     let word = match status.verdict {
         "ok" => "OK",
         "waiting" => "WAITING",
         _ => "ATTENTION",
     };
-    line(format!("{word}: {}", status.summary))?;
-    for held in status.held.iter().take(HELD_LINES_MAX) {
+    let mut lines = vec![format!("{word}: {}", status.summary)];
+    for held in status.held.iter().take(HELD_COUNT_MAX) {
         let bucket = held.bucket.as_ref().map_or(String::new(), |name| format!(" ({name})"));
         let since = seconds_for_people(held.since_seconds);
         let clips = count("clip", held.count as usize);
-        line(format!("  {clips} held for {since}: {}{bucket}", held.reason))?;
-        line(format!("    clip {}: {}", held.first_clip, held.cause))?;
-        line(format!("    do: {}", held.advice))?;
+        lines.push(format!("  {clips} held for {since}: {}{bucket}", held.reason));
+        lines.push(format!("    clip {}: {}", held.first_clip, held.cause));
+        lines.push(format!("    do: {}", held.advice));
     }
-    more(&mut line, status.held.len(), HELD_LINES_MAX, "dockseal list --held")?;
-    let daemon = match &status.daemon_pid {
-        Some(pid) => format!("runs (process {pid})"),
-        None => "does not run".to_owned(),
-    };
-    let oldest = match status.oldest_unsafe_seconds {
-        Some(seconds) => format!("oldest clip not stored: {}", seconds_for_people(seconds)),
-        None => "no clip is waiting to be stored".to_owned(),
-    };
-    line(format!("dock      {}, {}", status.dock, status.now))?;
-    line(format!("daemon    {daemon}; {oldest}"))?;
-    for state in &status.states {
+    let rest = status.held.len().saturating_sub(HELD_COUNT_MAX);
+    if rest > 0 {
+        lines.push(format!("  and for {} more: dockseal list --held", count("reason", rest)));
+    }
+    if let Some(first) = status.held.first() {
+        let clip = first.first_clip;
+        lines.push(format!("  next: dockseal show {clip}; when mended: dockseal retry --all"));
+    }
+    lines
+}
+
+/// [`LINES_OF_STATES`] lines: how many clips are how far, and where.
+fn state_lines(status: &StatusJson) -> Vec<String> {
+    let state_line = |state: &StateJson| {
         let meaning = match state.state {
             "seen" => "found, not sealed yet",
             "sealed" => "sealed, not in every required bucket yet",
@@ -254,30 +284,28 @@ fn print(out: &mut impl Write, status: &StatusJson) -> io::Result<()> {
             _ => "stored, and the plaintext is gone",
         };
         let size = bytes_for_people(state.size_bytes);
-        line(format!("{:6} {:>8} {size:>11}  {meaning}", state.state, state.count))?;
-    }
-    for folder in status.folders.iter().take(FOLDER_LINES_MAX) {
-        line(format!("folder    {}", folder_text(folder)))?;
-    }
-    more(&mut line, status.folders.len(), FOLDER_LINES_MAX, "dockseal status --json")?;
-    for bucket in status.buckets.iter().take(BUCKET_LINES_MAX) {
-        line(format!("bucket    {}", bucket_text(bucket)))?;
-    }
-    more(&mut line, status.buckets.len(), BUCKET_LINES_MAX, "dockseal status --json")?;
+        format!("{:6} {:>8} {size:>11}  {meaning}", state.state, state.count)
+    };
+    let oldest = match status.oldest_unsafe_seconds {
+        Some(seconds) => format!("oldest clip not stored: {}", seconds_for_people(seconds)),
+        None => "no clip is waiting to be stored".to_owned(),
+    };
     let free = status.spool_free_bytes.map_or("unknown".to_owned(), bytes_for_people);
-    line(format!("spool     {free} free"))
+    let mut lines: Vec<_> = status.states.iter().map(state_line).collect();
+    lines.push(format!("spool     {free} free; {oldest}"));
+    lines.push(format!("dock      {}, {}", status.dock, status.now));
+    lines
 }
 
-fn more(
-    line: &mut impl FnMut(String) -> io::Result<()>,
-    count: usize,
-    shown: usize,
-    command: &str,
-) -> io::Result<()> {
-    match count.saturating_sub(shown) {
-        0 => Ok(()),
-        rest => line(format!("  and {rest} more: {command}")),
+/// The first lines, and how many there are more, in so many lines.
+fn fitting(mut lines: Vec<String>, room: usize) -> Vec<String> {
+    let count = lines.len();
+    if count > room {
+        let shown = room.saturating_sub(1);
+        lines.truncate(shown);
+        lines.push(format!("          and {} more: dockseal status --json", count - shown));
     }
+    lines
 }
 
 fn folder_text(folder: &FolderJson) -> String {
@@ -315,7 +343,7 @@ fn bucket_text(bucket: &BucketJson) -> String {
 }
 
 fn cut(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean: String = text.chars().map(|c| if is_harmless(c) { c } else { ' ' }).collect();
     match clean.char_indices().nth(WIDTH) {
         Some(_) => clean.chars().take(WIDTH - 1).chain(['…']).collect(),
         None => clean,
@@ -383,8 +411,7 @@ mod tests {
         print(&mut out, &worst()).expect("printed");
         let text = String::from_utf8(out).expect("UTF-8");
         assert!(text.starts_with("ATTENTION: 130000 clips need you\n"), "{text}");
-        // The 24th line is the shell's.
-        assert!(text.lines().count() <= 27, "{} lines\n{text}", text.lines().count());
+        assert_eq!(text.lines().count(), LINES_MAX, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     }
 }

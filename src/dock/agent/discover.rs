@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use crate::clip::{Clip, ClipId, Fact, Plaintext, Source, State, Timestamp};
-use crate::dock::config::Watch;
+use crate::dock::config::{Config, Watch};
 use crate::dock::lifecycle::{self, Policy};
 use crate::dock::queue::{FolderLine, QueueError, Reader};
 use crate::dock::watch::{Quiet, Scan, Settling, scan};
 use crate::edge::clock;
-use crate::edge::fs::{Facts, Folder};
+use crate::edge::fs::{Facts, Folder, overlap};
 use crate::error::chain;
 use crate::hold::{Hold, Reason, Until};
 
@@ -54,6 +54,10 @@ pub(super) fn look_through(
             return Ok(Looked { settles_at: None });
         }
     };
+    if let Some(problem) = own_folder(&context.config, watch) {
+        context.queue.folder_looked_at_blocking(line(&Scan::default(), Some(problem)))?;
+        return Ok(Looked { settles_at: None });
+    }
     let found = scan(&folder, watch, &format!("{}-", context.instance));
     let reader = context.queue.reader()?;
     let mut look = Look { context, watch, folder: &folder, found: &found, reader, new: vec![] };
@@ -67,6 +71,18 @@ pub(super) fn look_through(
     let problem = found.problem.as_ref().map(|e| format!("cannot be read in part: {}", chain(e)));
     context.queue.folder_looked_at_blocking(line(&found, problem))?;
     Ok(Looked { settles_at })
+}
+
+/// What the config could not see, because a link came in between: a watch folder that holds the
+/// queue, the spool or a bucket. Their files would be sealed, and erased.
+pub fn own_folder(config: &Config, watch: &Watch) -> Option<String> {
+    if overlap(&watch.path, &config.state_dir) {
+        return Some("leads to state_dir by a link: not looked through".to_owned());
+    }
+    let buckets = config.buckets.iter().filter_map(|bucket| Some((bucket, bucket.folder()?)));
+    let mut own = buckets.filter(|(_, folder)| overlap(&watch.path, folder));
+    let (bucket, _) = own.next()?;
+    Some(format!("leads to bucket `{}` by a link: not looked through", bucket.name))
 }
 
 struct Look<'a> {
@@ -185,12 +201,21 @@ impl Look<'_> {
     fn others(&mut self) -> Result<(), QueueError> {
         for (path, facts) in &self.found.others {
             let source = self.source(path);
-            if self.reader.at(&source)?.is_some() {
-                continue;
-            }
+            let known = self.reader.at(&source)?;
             let now = clock::now();
             let cause = "a link, FIFO, device or socket, not a regular file".to_owned();
             let hold = operator_hold(Reason::NotAFile, cause, now);
+            match known {
+                // Not silent for ever: it took the place of a clip, or an operator had it retried.
+                Some(known) if known.sealed.is_none() => {
+                    if known.hold.is_none_or(|hold| hold.reason != Reason::NotAFile) {
+                        self.record(known.id, Fact::Held(hold))?;
+                    }
+                    continue;
+                }
+                Some(sealed) => self.written_to(&sealed)?,
+                None => {}
+            }
             let clip = Clip { hold: Some(hold), ..Clip::seen(source, facts.generation, now) };
             self.add(clip)?;
         }

@@ -28,6 +28,7 @@ use crate::envelope::selftest::{self, SelfTestError};
 use crate::error::chain;
 use crate::hold::{Hold, Reason, Until};
 use discover::Looked;
+pub use discover::own_folder;
 
 /// Clips that are worked on at once, by the state they are in. Sealing takes whole cores, pushing
 /// waits for the network, the rest is short.

@@ -25,6 +25,9 @@ const BATCH_SIZE_MAX: usize = 256;
 /// Why the queue could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
+    /// This user may not see whether there is one.
+    #[error("cannot look into its folder")]
+    Closed(#[source] std::io::Error),
     /// The fact and the queue cannot both be true; nothing was recorded.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),

@@ -122,7 +122,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, QueueError> {
 
 /// Opens the database for reading, also while no daemon runs.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, QueueError> {
-    if !path.exists() {
+    if !path.try_exists().map_err(QueueError::Closed)? {
         return Err(QueueError::Missing);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -109,6 +109,8 @@ pub struct Dock {
     login: Login,
     daemon: Option<Child>,
     runs: u32,
+    /// Words before the program, such as `setpriv --reuid=65534`.
+    before: Vec<String>,
 }
 
 /// What a finished command left.
@@ -154,7 +156,7 @@ impl Dock {
         for folder in ["dock", "log"] {
             std::fs::create_dir(dir.path().join(folder)).expect("scratch can be written");
         }
-        let dock = Dock { dir, login: choices.login, daemon: None, runs: 0 };
+        let dock = Dock { dir, login: choices.login, daemon: None, runs: 0, before: vec![] };
         dock.reconfigure(choices);
         dock
     }
@@ -198,9 +200,19 @@ impl Dock {
         self.wrapped(&[], arguments)
     }
 
+    /// Runs everything from now on as a user without any rights of its own, to whom all that is
+    /// here is given. Needs `Setpriv`, and root.
+    pub fn run_as_nobody(&mut self) {
+        give_to_nobody(self.dir.path());
+        let words = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+        self.before = words.map(str::to_owned).into();
+    }
+
     /// As [`Dock::command`], run by another program, such as `/usr/bin/time -v`.
     pub fn wrapped(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
-        let words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_dockseal")]);
+        let before = self.before.iter().map(String::as_str);
+        let words = before.chain(wrapper.iter().copied());
+        let words = words.chain([env!("CARGO_BIN_EXE_dockseal")]);
         let mut words = words.collect::<Vec<_>>().into_iter();
         let mut command = Command::new(words.next().expect("at least the program"));
         command.args(words).arg("--config").arg(self.config()).args(arguments);
@@ -235,10 +247,17 @@ impl Dock {
 
     /// Starts the daemon. It does not outlive the test's thread, however that ends.
     pub fn start(&mut self) {
+        self.start_with(&[], |_| {});
+    }
+
+    /// As [`Dock::start`], run by another program which becomes it, and with more environment.
+    pub fn start_with(&mut self, wrapper: &[&str], prepare: impl FnOnce(&mut Command)) {
         assert!(self.daemon.is_none(), "the daemon runs already");
         self.runs += 1;
         let log = File::create(self.log_dir().join(format!("{:03}", self.runs))).expect("created");
-        let mut command = self.wrapped(&["setpriv", "--pdeathsig", "KILL"], &["run"]);
+        let wrapper = [&["setpriv", "--pdeathsig", "KILL"], wrapper].concat();
+        let mut command = self.wrapped(&wrapper, &["run"]);
+        prepare(&mut command);
         let daemon = command.stdout(Stdio::null()).stderr(log).spawn().expect("setpriv starts");
         self.daemon = Some(daemon);
     }
@@ -334,6 +353,12 @@ pub fn authority(login: Login, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dockseal-authority"));
     command.args(arguments).env_clear().envs(login.env()).env("TZ", "UTC").stdin(Stdio::null());
     command
+}
+
+/// Gives a folder, and all that is in it, to the user and group 65534.
+pub fn give_to_nobody(folder: &Path) {
+    let given = Command::new("chown").args(["-R", "65534:65534"]).arg(folder).status();
+    assert!(given.expect("chown starts").success(), "only root may give files away");
 }
 
 /// A TOML basic string; JSON's escapes are a subset of TOML's.

@@ -9,6 +9,7 @@ pub mod markers;
 pub mod peers;
 pub mod proxy;
 pub mod seaweed;
+pub mod site;
 pub mod tools;
 
 use std::path::Path;

@@ -72,7 +72,8 @@ pub enum Login {
 }
 
 impl Login {
-    fn pair(self) -> [&'static str; 2] {
+    /// Key id and secret.
+    pub fn pair(self) -> [&'static str; 2] {
         match self {
             Login::Admin => ["AKADMIN0001", "adminsecret0001"],
             Login::Dock => ["AKDOCK00001", "docksecret00001"],
