@@ -2,6 +2,7 @@
 
 use std::io::{Cursor, Read};
 
+use dockseal::authority::armor::Unarmored;
 use dockseal::authority::identity::Identities;
 use dockseal::authority::open::open;
 use dockseal::envelope::header::Header;
@@ -60,13 +61,14 @@ pub fn payload(data: &[u8]) {
     let Ok(identities) = Identities::read(&mut IDENTITY.as_bytes()) else {
         panic!("the published identity is one");
     };
-    let Ok((_, mut reader)) = open(Cursor::new(data), &identities) else { return };
+    let Ok((_, mut reader)) = open(data, &identities) else { return };
     let mut plaintext = Vec::new();
     if reader.read_to_end(&mut plaintext).is_ok() {
-        let mut input = Cursor::new(data);
-        let header = Header::read(&mut input).expect("it was opened");
+        let mut bare = Vec::new();
+        Unarmored::new(data).read_to_end(&mut bare).expect("it was opened");
+        let header = Header::read(&mut bare.as_slice()).expect("it was opened");
         let expected = header.encode().len() as u64 + payload_size(plaintext.len() as u64);
-        assert_eq!(data.len() as u64, expected, "bytes that no chunk accounts for");
+        assert_eq!(bare.len() as u64, expected, "bytes that no chunk accounts for");
     }
 }
 
