@@ -57,13 +57,22 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "memory: {text}");
 }
 
+/// Pairs that are measured at most.
+const ATTEMPTS_MAX: u32 = 3;
+
 #[test]
 fn the_peak_is_the_same_for_one_gibibyte_and_for_many() {
     needs!(Weed, Setpriv, Time, Age);
     let dir = scratch();
     let keys = peers::classic_keys(dir.path());
-    let small = peak_kib(1, &keys.recipient);
-    let large = peak_kib(large_gib(dir.path()), &keys.recipient);
-    assert!(small.max(large) <= RESIDENT_KIB_MAX, "{small} KiB, {large} KiB");
-    assert!(small.abs_diff(large) * 10 <= small.max(large), "{small} KiB, {large} KiB");
+    // A connection that still holds a sent part when the next one is read costs one more block of
+    // 8 MiB, whatever the clip's size: with other work on the cores either run may have it. What
+    // grows with the clip would show in every pair.
+    let is_same = (0..ATTEMPTS_MAX).any(|_| {
+        let small = peak_kib(1, &keys.recipient);
+        let large = peak_kib(large_gib(dir.path()), &keys.recipient);
+        assert!(small.max(large) <= RESIDENT_KIB_MAX, "{small} KiB, {large} KiB");
+        small.abs_diff(large) * 10 <= small.max(large)
+    });
+    assert!(is_same, "in {ATTEMPTS_MAX} pairs never within 10 %");
 }
