@@ -194,11 +194,14 @@ impl Agent {
             let now = Instant::now();
             let folder_due = self.folders.iter().filter(|f| !f.is_looking).map(|f| f.due).min();
             let rest = folder_due.map_or(round, |due| due.saturating_duration_since(now));
+            // A round begun just before the watchdog is due must not sleep for a whole one more.
+            let told = self.told.map_or(round, |told| now.saturating_duration_since(told));
+            let rest = rest.min(round.saturating_sub(told));
             tokio::select! {
                 Some(done) = self.tasks.join_next_with_id() => self.finish(done).await?,
                 () = self.wake.notified() => self.take_hints(),
                 () = stop.notified() => break End::Stopped,
-                () = tokio::time::sleep(rest.min(round)) => {}
+                () = tokio::time::sleep(rest) => {}
             }
         };
         systemd::stopping();
