@@ -4,7 +4,7 @@
 //! hashes the clip. SHA-256 cannot be split, and opening is as fast as hashing, so more threads
 //! would not make it faster.
 //! Order is kept because blocks never leave their queue; memory is bounded because there are only
-//! [`BLOCK_COUNT`] blocks. No byte is written of a chunk that did not verify.
+//! `BLOCK_COUNT` blocks. No byte is written of a chunk that did not verify.
 
 use std::io::{self, BufRead, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -3,7 +3,7 @@
 //! A long clip goes through three stages that overlap, each on a thread of its own: read and hash
 //! the plaintext, seal, hash the ciphertext and write. SHA-256 cannot be split, so more threads
 //! would not make it faster. Order is kept because blocks never leave their queue; memory is
-//! bounded because there are only [`BLOCK_COUNT`] blocks.
+//! bounded because there are only `BLOCK_COUNT` blocks.
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
