@@ -29,6 +29,7 @@ use crate::error::chain;
 use crate::hold::{Hold, Reason, Until};
 use discover::Looked;
 pub use discover::own_folder;
+use work::After;
 
 /// Clips that are worked on at once, by the state they are in. Sealing takes whole cores, pushing
 /// waits for the network, the rest is short.
@@ -128,7 +129,7 @@ struct FolderState {
 
 /// What a task of the agent ended with.
 enum Done {
-    Clip(Result<(), AgentError>),
+    Clip(Result<After, AgentError>),
     Folder { index: usize, began: Instant, looked: Result<Looked, QueueError> },
 }
 
@@ -292,7 +293,12 @@ impl Agent {
         match done {
             Ok((id, Done::Clip(result))) => {
                 self.at_work.remove(&id);
-                result
+                if result? == After::LookAgain {
+                    for folder in &mut self.folders {
+                        folder.due = folder.due.min(folder.earliest());
+                    }
+                }
+                Ok(())
             }
             Ok((_, Done::Folder { index, began, looked })) => {
                 let looked = looked?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{AgentError, Context};
-use crate::clip::{Clip, Fact, Plaintext, SealedFile, SealedName, Source, State};
+use crate::clip::{Clip, Fact, Generation, Plaintext, SealedFile, SealedName, Source, State};
 use crate::dock::config::EraseWhen;
 use crate::dock::erase::{erase, quarantine_name};
 use crate::dock::lifecycle::{EraseProof, Policy, Step, hold_after};
@@ -21,8 +21,21 @@ use crate::hold::{Hold, Reason, Until};
 /// Room for the header in the estimate of a sealed file's size.
 const HEADER_ROOM: u64 = 64 << 10;
 
+/// What the loop must do after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// Look through the folders: the file is not what the queue knew.
+    LookAgain,
+    /// Nothing in particular.
+    Nothing,
+}
+
 /// Does `step` and records what became true.
-pub(super) async fn act(context: Arc<Context>, clip: Clip, step: Step) -> Result<(), AgentError> {
+pub(super) async fn act(
+    context: Arc<Context>,
+    clip: Clip,
+    step: Step,
+) -> Result<After, AgentError> {
     let id = clip.id;
     let facts = match step {
         Step::Seal => blocking(&context, move |context| seal_clip(context, &clip)).await?,
@@ -41,7 +54,11 @@ pub(super) async fn act(context: Arc<Context>, clip: Clip, step: Step) -> Result
             unreachable!("waiting is not work")
         }
     };
-    if facts.is_empty() { Ok(()) } else { Ok(context.queue.record(id, facts).await?) }
+    let is_stale = facts.iter().any(|fact| matches!(fact, Fact::Rewritten(_)));
+    if !facts.is_empty() {
+        context.queue.record(id, facts).await?;
+    }
+    Ok(if is_stale { After::LookAgain } else { After::Nothing })
 }
 
 async fn blocking(
@@ -72,6 +89,7 @@ fn seal_clip(context: &Context, clip: &Clip) -> Result<Vec<Fact>, AgentError> {
             Ok(vec![Fact::Sealed(sealed)])
         }
         Err(SealClipFault::Seal(SealFault::Stopped)) => Ok(vec![]),
+        Err(SealClipFault::Stale(generation)) => Ok(vec![Fact::Rewritten(generation)]),
         Err(SealClipFault::Seal(fault)) => held(context, clip, &fault),
         Err(SealClipFault::Spool(fault)) => held(context, clip, &fault),
         Err(SealClipFault::Work(fault)) => held(context, clip, &fault),
@@ -82,6 +100,9 @@ fn seal_clip(context: &Context, clip: &Clip) -> Result<Vec<Fact>, AgentError> {
 enum SealClipFault {
     Seal(SealFault),
     Spool(SpoolError),
+    /// Written to since it was found, as while no daemon ran: it is another generation, and must
+    /// settle like any other.
+    Stale(Generation),
     Work(WorkFault),
 }
 
@@ -108,7 +129,10 @@ fn try_seal(context: &Context, clip: &Clip) -> Result<SealedFile, SealClipFault>
     let watch = context.config.watch(folder).ok_or(WorkFault::NotWatched)?;
     let absent = |error| if is_absent(&error) { WorkFault::Absent } else { WorkFault::Open(error) };
     let folder = Folder::open(folder).map_err(absent)?;
-    let (mut file, _) = folder.open_clip(path).map_err(absent)?;
+    let (mut file, facts) = folder.open_clip(path).map_err(absent)?;
+    if !facts.generation.same_content(&clip.generation) {
+        return Err(SealClipFault::Stale(facts.generation));
+    }
     let now = clock::now();
     let estimate = payload_size(clip.generation.size_bytes).saturating_add(HEADER_ROOM);
     let mut draft = context.spool.begin(clip.id.0, estimate)?;
