@@ -125,6 +125,13 @@ pub struct Hold {
     pub cause: String,
 }
 
+impl Hold {
+    /// A wait that only an operator can end, begun now.
+    pub fn for_operator(reason: Reason, cause: impl Into<String>, now: Timestamp) -> Hold {
+        Hold { reason, until: Until::Operator, since: now, attempts: 1, cause: cause.into() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Context;
-use crate::clip::{Clip, ClipId, Fact, Plaintext, Source, State, Timestamp};
+use crate::clip::{Clip, ClipId, Fact, Plaintext, Source, State};
 use crate::dock::config::{Config, Watch};
 use crate::dock::lifecycle::{self, Policy};
 use crate::dock::queue::{FolderLine, QueueError, Reader};
@@ -14,7 +14,7 @@ use crate::dock::watch::{Quiet, Scan, Settling, scan};
 use crate::edge::clock;
 use crate::edge::fs::{Facts, Folder, overlap};
 use crate::error::chain;
-use crate::hold::{Hold, Reason, Until};
+use crate::hold::{Hold, Reason};
 
 /// Rows that are read at a time.
 const PAGE_SIZE: u64 = 1000;
@@ -203,8 +203,8 @@ impl Look<'_> {
             let source = self.source(path);
             let known = self.reader.at(&source)?;
             let now = clock::now();
-            let cause = "a link, FIFO, device or socket, not a regular file".to_owned();
-            let hold = operator_hold(Reason::NotAFile, cause, now);
+            let cause = "a link, FIFO, device or socket, not a regular file";
+            let hold = Hold::for_operator(Reason::NotAFile, cause, now);
             match known {
                 // Not silent for ever: it took the place of a clip, or an operator had it retried.
                 Some(known) if known.sealed.is_none() => {
@@ -255,8 +255,8 @@ impl Look<'_> {
                 let is_file = clip.hold.as_ref().is_none_or(|h| h.reason != Reason::NotAFile);
                 if is_file && clip.settled_at.is_some() {
                     let is_known = clip.hold.is_some_and(|h| h.reason == Reason::Vanished);
-                    let cause = "the finished file disappeared before it was sealed".to_owned();
-                    let hold = operator_hold(Reason::Vanished, cause, now);
+                    let cause = "the finished file disappeared before it was sealed";
+                    let hold = Hold::for_operator(Reason::Vanished, cause, now);
                     if !is_known {
                         tracing::error!(clip = clip.id.0, "disappeared before it was sealed");
                         self.record(clip.id, Fact::Held(hold))?;
@@ -305,10 +305,6 @@ fn ignore_races(result: Result<(), QueueError>) -> Result<(), QueueError> {
         Err(QueueError::Contradiction(_) | QueueError::NoClip) => Ok(()),
         other => other,
     }
-}
-
-fn operator_hold(reason: Reason, cause: String, now: Timestamp) -> Hold {
-    Hold { reason, until: Until::Operator, since: now, attempts: 1, cause }
 }
 
 fn soonest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {

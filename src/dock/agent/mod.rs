@@ -26,7 +26,7 @@ use crate::clip::{Clip, ClipId, Fact, State};
 use crate::edge::{clock, fs, systemd};
 use crate::envelope::selftest::{self, SelfTestError};
 use crate::error::chain;
-use crate::hold::{Hold, Reason, Until};
+use crate::hold::{Hold, Reason};
 use discover::Looked;
 pub use discover::own_folder;
 use work::After;
@@ -315,14 +315,8 @@ impl Agent {
                 // A clip that panics a worker waits for an operator; the others go on.
                 Some((clip, _)) if error.is_panic() => {
                     tracing::error!(clip = clip.0, "the worker panicked");
-                    let cause = "a fault of dockseal: the worker panicked".to_owned();
-                    let hold = Hold {
-                        reason: Reason::Internal,
-                        until: Until::Operator,
-                        since: clock::now(),
-                        attempts: 1,
-                        cause,
-                    };
+                    let cause = "a fault of dockseal: the worker panicked";
+                    let hold = Hold::for_operator(Reason::Internal, cause, clock::now());
                     Ok(self.context.queue.record(clip, vec![Fact::Held(hold)]).await?)
                 }
                 _ => Err(AgentError::Halt("a task of the agent panicked".into())),

@@ -1,5 +1,7 @@
 //! Before the first step after a start: spool and queue are brought to agree.
 
+use std::collections::HashSet;
+
 use super::{AgentError, Context, work};
 use crate::clip::{Fact, Generation};
 use crate::edge::clock;
@@ -11,8 +13,9 @@ pub(super) fn recover(context: &Context) -> Result<(), AgentError> {
     let halt = |error: std::io::Error| AgentError::Halt(chain(&error));
     let reader = context.queue.reader()?;
     let owned = reader.in_spool()?;
+    let owned_names: HashSet<_> = owned.iter().map(|(_, name)| *name).collect();
     for (sealed, generation) in context.spool.sealed_files().map_err(halt)? {
-        if owned.iter().any(|(_, name)| *name == sealed.name) {
+        if owned_names.contains(&sealed.name) {
             continue;
         }
         if !context.spool.is_intact(sealed.name).map_err(halt)? {

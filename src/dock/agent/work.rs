@@ -16,7 +16,7 @@ use crate::edge::fs::{Folder, is_absent};
 use crate::envelope::on_scrubbed_stack;
 use crate::envelope::stream::payload_size;
 use crate::error::{Disposition, Fault, chain};
-use crate::hold::{Hold, Reason, Until};
+use crate::hold::{Hold, Reason};
 
 /// Room for the header in the estimate of a sealed file's size.
 const HEADER_ROOM: u64 = 64 << 10;
@@ -196,8 +196,8 @@ async fn push_clip(
     let is_weak = !Policy::of(&context.config, clip).suffices(&receipt);
     let mut facts = vec![Fact::Acknowledged(receipt)];
     if is_weak {
-        let cause = "acknowledged, but neither digest nor content could be checked".to_owned();
-        let hold = operator_hold(Reason::ReceiptWeak, cause);
+        let cause = "acknowledged, but neither digest nor content could be checked";
+        let hold = Hold::for_operator(Reason::ReceiptWeak, cause, now);
         facts.push(Fact::DeliveryHeld { bucket: bucket_name.to_owned(), hold });
     }
     Ok(facts)
@@ -225,8 +225,8 @@ pub(super) fn damaged(
 ) -> Result<Vec<Fact>, AgentError> {
     tracing::error!(clip = clip.id.0, digest = %name, "the sealed file in the spool is damaged");
     if clip.plaintext != Plaintext::Present || clip.state() != State::Sealed {
-        let cause = "the sealed file is missing or damaged, and its source is gone".to_owned();
-        return Ok(vec![Fact::Held(operator_hold(Reason::SpoolDamaged, cause))]);
+        let cause = "the sealed file is missing or damaged, and its source is gone";
+        return Ok(vec![Fact::Held(Hold::for_operator(Reason::SpoolDamaged, cause, clock::now()))]);
     }
     // Removed before the fact: should the process end in between, the start finds a clip whose
     // sealed file is missing, and comes here again.
@@ -262,10 +262,6 @@ fn unspool(context: &Context, clip: &Clip) -> Result<Vec<Fact>, AgentError> {
         Ok(()) => Ok(vec![Fact::Unspooled]),
         Err(error) => held(context, clip, &SpoolRemove(error)),
     }
-}
-
-fn operator_hold(reason: Reason, cause: String) -> Hold {
-    Hold { reason, until: Until::Operator, since: clock::now(), attempts: 1, cause }
 }
 
 /// Faults of walking between the rooms.
