@@ -7,7 +7,10 @@
 //! cli                        the only floor that prints
 //! dock | authority | audit   one wing a role, one feature a wing
 //! edge                       every door to the world: clock, file system, buckets
+//! custody                    the dock's signed log: entries, Merkle tree, tiles, checkpoints
+//! keyring                    the authority's signed list of recipients and docks
 //! envelope                   the age v1 file, writing side and syntax
+//! note                       signed notes, which keyring and checkpoint are
 //! clip, hold, error          words and rules, no I/O
 //! ```
 //!
@@ -15,9 +18,12 @@
 //! specified in `docs/format.md`.
 
 pub mod clip;
+pub mod custody;
 pub mod envelope;
 pub mod error;
 pub mod hold;
+pub mod keyring;
+pub mod note;
 
 pub mod edge;
 

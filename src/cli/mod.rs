@@ -2,6 +2,8 @@
 
 #[cfg(feature = "authority")]
 pub mod authority;
+#[cfg(any(feature = "authority", feature = "audit"))]
+mod bucket;
 #[cfg(feature = "dock")]
 pub mod dock;
 

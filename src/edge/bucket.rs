@@ -23,8 +23,10 @@ use crate::clip::{Evidence, SealedName};
 mod error;
 mod folder;
 mod s3;
+mod small;
 
 pub use error::BucketError;
+pub use small::Created;
 
 /// Bytes of a part, and the largest object that is sent in one request. S3 wants at least 5 MiB.
 const PART_SIZE: u64 = 8 << 20;

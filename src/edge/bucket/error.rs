@@ -55,6 +55,12 @@ pub enum BucketError {
     /// The sealed file is no longer what its name says.
     #[error("the sealed file in the spool was changed: its digest is not its name")]
     SpoolDamaged,
+    /// The object has more bytes than any of its kind.
+    #[error("the object has more than {size_max} bytes")]
+    TooLarge {
+        /// Of an object of its kind.
+        size_max: u64,
+    },
     /// The URL cannot be one of a bucket.
     #[error("{url}: {why}")]
     Url {
@@ -100,7 +106,9 @@ fn one_line(text: &str) -> String {
 impl Fault for BucketError {
     fn disposition(&self) -> Disposition {
         match self {
-            BucketError::OtherContent | BucketError::SpoolDamaged => Disposition::Park,
+            BucketError::OtherContent
+            | BucketError::SpoolDamaged
+            | BucketError::TooLarge { .. } => Disposition::Park,
             BucketError::AlreadyThere
             | BucketError::Credentials(_)
             | BucketError::Failed(_)
@@ -129,6 +137,7 @@ impl Fault for BucketError {
             | BucketError::OtherContent
             | BucketError::PlainHttp
             | BucketError::Refused(_)
+            | BucketError::TooLarge { .. }
             | BucketError::Url { .. } => Reason::BucketRefused,
             BucketError::Spool(_) | BucketError::SpoolDamaged => Reason::SpoolDamaged,
         }

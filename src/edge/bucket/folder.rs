@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
+use object_store::PutMode;
 use sha2::{Digest, Sha256};
 
 use super::{BucketError, PART_SIZE, Put, blocking, read_block};
@@ -69,6 +70,38 @@ pub(super) async fn put(
     }
 }
 
+/// Writes a small object, durably, over the one that may be there or never.
+pub(super) fn put_small(finished: &Path, bytes: &[u8], mode: &PutMode) -> Result<(), BucketError> {
+    let is_new = matches!(mode, PutMode::Create);
+    if is_new && finished.exists() {
+        return Err(BucketError::AlreadyThere);
+    }
+    let folder = finished.parent().expect("a key has a file name");
+    create_folders(folder).map_err(BucketError::Folder)?;
+    let name = finished.file_name().expect("a key has a file name").to_string_lossy();
+    let unfinished = folder.join(format!(".{name}{}", UNFINISHED));
+    let written = || -> std::io::Result<()> {
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        let mut file = fs::create_private(&unfinished)?;
+        std::io::Write::write_all(&mut file, bytes)?;
+        if is_new {
+            return fs::publish(&file, &unfinished, finished);
+        }
+        file.sync_all()?;
+        std::fs::rename(&unfinished, finished)?;
+        fs::sync_folder(folder)
+    };
+    match written() {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(BucketError::AlreadyThere)
+        }
+        written => written.map_err(BucketError::Folder),
+    }
+}
+
 /// Whether files may be created here.
 pub(super) async fn probe(root: &Path) -> Result<(), BucketError> {
     let probe = root.join(format!(".probe{UNFINISHED}"));
@@ -80,7 +113,7 @@ pub(super) async fn probe(root: &Path) -> Result<(), BucketError> {
 }
 
 /// As `mkdir -p`, each new folder durable.
-fn create_folders(path: &Path) -> std::io::Result<()> {
+pub(super) fn create_folders(path: &Path) -> std::io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

@@ -1,0 +1,64 @@
+//! Small objects: the pieces of a log, checkpoints, keyrings.
+
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use super::{Bucket, BucketError, Store, blocking, folder};
+
+/// What creating an object came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// It is there now, by us.
+    New,
+    /// It was there already, with these very bytes.
+    Equal,
+    /// It was there already, and we may not look at it.
+    Unseen,
+}
+
+impl Bucket {
+    /// Creates a small object, never over another one. [`BucketError::OtherContent`] where one of
+    /// this name holds other bytes.
+    pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, BucketError> {
+        match self.put(key, bytes.clone(), PutMode::Create).await {
+            Ok(()) => return Ok(Created::New),
+            Err(BucketError::AlreadyThere) => {}
+            Err(error) => return Err(error),
+        }
+        match self.read_all(key, bytes.len() as u64).await {
+            Ok(found) if found == bytes => Ok(Created::Equal),
+            Ok(_) | Err(BucketError::TooLarge { .. }) => Err(BucketError::OtherContent),
+            Err(BucketError::Refused(_)) => Ok(Created::Unseen),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a small object, over the one that may be there.
+    pub async fn replace(&self, key: &str, bytes: Bytes) -> Result<(), BucketError> {
+        self.put(key, bytes, PutMode::Overwrite).await
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, mode: PutMode) -> Result<(), BucketError> {
+        let key = self.key(key);
+        match &self.store {
+            Store::Folder { root, .. } => {
+                let finished = root.join(key.as_ref());
+                blocking(move || folder::put_small(&finished, &bytes, &mode)).await
+            }
+            Store::S3(s3) => {
+                let options = PutOptions { mode, ..PutOptions::default() };
+                let put = s3.store.put_opts(&key, PutPayload::from(bytes), options).await;
+                put.map(drop).map_err(BucketError::from_store)
+            }
+        }
+    }
+
+    /// A whole object of at most `size_max` bytes.
+    pub async fn read_all(&self, key: &str, size_max: u64) -> Result<Bytes, BucketError> {
+        let object = self.store().get(&self.key(key)).await.map_err(BucketError::from_store)?;
+        if object.meta.size > size_max {
+            return Err(BucketError::TooLarge { size_max });
+        }
+        object.bytes().await.map_err(BucketError::from_store)
+    }
+}
