@@ -17,7 +17,7 @@ use crate::clip::SealedName;
 
 /// Chunks that travel together.
 const CHUNKS_PER_BLOCK: usize = 8;
-/// Blocks on the way: one in each stage, the rest waits between them. With six the stages waited for
+/// Blocks on the way: one in each stage, the rest waits between. With six the stages waited for
 /// each other on two cores: wall 1.10 of the floor, with sixteen 1.05 (`bench/envelope`).
 const BLOCK_COUNT: usize = 16;
 /// A clip of at most one block is sealed on the calling thread: starting others would cost more.
