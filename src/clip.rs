@@ -1,12 +1,14 @@
 //! What is true of a clip: its state, its holds, its deliveries.
 
-use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::hold::Hold;
+
+mod printable;
+
+pub use printable::{harmless, is_harmless, path_from_bytes, printable};
 
 /// The queue's number of a clip. Numbers start at 1 and are never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -216,6 +218,8 @@ pub struct SealedFile {
     pub reread: bool,
     /// Whether it still lies in the spool.
     pub in_spool: bool,
+    /// The keyring that it was sealed by; none where the recipients came from the config.
+    pub keyring_revision: Option<u64>,
 }
 
 /// All that the queue knows of one clip.
@@ -422,53 +426,6 @@ words!(Evidence {
     DigestChecked = "digest-checked",
 });
 
-/// A path as one line that a terminal cannot be tricked with: control characters, invalid UTF-8
-/// and invisible direction marks are written as escapes. Lossy on purpose; `--json` has the bytes.
-pub fn printable(path: &Path) -> String {
-    let mut text = String::new();
-    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if is_harmless(character) && character != '\\' {
-                text.push(character);
-            } else {
-                text.extend(character.escape_default());
-            }
-        }
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text
-}
-
-/// A text that may quote somebody else's words as one that a terminal cannot be tricked with: as
-/// [`printable`], but backslashes and line feeds stay, since the text may have escapes already.
-pub fn harmless(text: &str) -> String {
-    let mut harmless = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character == '\n' || is_harmless(character) {
-            harmless.push(character);
-        } else {
-            harmless.extend(character.escape_default());
-        }
-    }
-    harmless
-}
-
-/// Whether a terminal shows the character and does nothing else: no control, and no bidirectional
-/// or zero-width mark, which can make `gpj.exe` look like `exe.jpg`.
-pub fn is_harmless(character: char) -> bool {
-    let reorders = matches!(character,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-    !character.is_control() && !reorders
-}
-
-/// The path from its bytes.
-pub fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    PathBuf::from(OsString::from_vec(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -479,13 +436,6 @@ mod tests {
         assert_eq!(name.to_string().parse(), Ok(name));
         assert_eq!("A7".repeat(32).parse::<SealedName>(), Err(NotASealedName));
         assert_eq!("a7".repeat(31).parse::<SealedName>(), Err(NotASealedName));
-    }
-
-    #[test]
-    fn no_name_can_move_the_cursor() {
-        let nasty = path_from_bytes(b"a\n\x1b[31m\xff\xe2\x80\xae\\.mp4".to_vec());
-        assert_eq!(printable(&nasty), "a\\n\\u{1b}[31m\\xff\\u{202e}\\\\.mp4");
-        assert_eq!(harmless("a\\xff\n\u{9b}31m"), "a\\xff\n\\u{9b}31m");
     }
 
     #[test]

@@ -13,12 +13,16 @@ pub enum Reason {
     BucketRefused,
     /// The file was written to while it was read.
     ChangedWhileRead,
+    /// The clock cannot be right, and a clip would be sealed to a wrong day's key.
+    ClockWrong,
     /// The plaintext could not be removed.
     EraseBlocked,
     /// The plaintext has a second name, so that removing this one would not erase it.
     HardLinked,
     /// A fault of dockseal itself.
     Internal,
+    /// No keyring that may be used says whom to seal to.
+    KeyringUnusable,
     /// A symbolic link, FIFO, device or socket: only regular files are clips.
     NotAFile,
     /// The bucket acknowledged the clip with less evidence than erasing needs.
@@ -37,13 +41,15 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in alphabetical order of their codes.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 15] = [
         Reason::BucketFailed,
         Reason::BucketRefused,
         Reason::ChangedWhileRead,
+        Reason::ClockWrong,
         Reason::EraseBlocked,
         Reason::HardLinked,
         Reason::Internal,
+        Reason::KeyringUnusable,
         Reason::NotAFile,
         Reason::ReceiptWeak,
         Reason::SourceAway,
@@ -59,9 +65,11 @@ impl Reason {
             Reason::BucketFailed => "bucket-failed",
             Reason::BucketRefused => "bucket-refused",
             Reason::ChangedWhileRead => "changed-while-read",
+            Reason::ClockWrong => "clock-wrong",
             Reason::EraseBlocked => "erase-blocked",
             Reason::HardLinked => "hard-linked",
             Reason::Internal => "internal",
+            Reason::KeyringUnusable => "keyring-unusable",
             Reason::NotAFile => "not-a-file",
             Reason::ReceiptWeak => "receipt-weak",
             Reason::SourceAway => "source-away",
@@ -78,9 +86,11 @@ impl Reason {
             Reason::BucketFailed => "check network and bucket; it is tried again by itself",
             Reason::BucketRefused => "correct the bucket's credentials or policy; then: retry",
             Reason::ChangedWhileRead => "still being written; it is tried again by itself",
+            Reason::ClockWrong => "set the clock (timedatectl); it is tried again by itself",
             Reason::EraseBlocked => "is the medium read-only? allow the removal; then: retry",
             Reason::HardLinked => "remove the file's other names; then: retry",
             Reason::Internal => "a fault of dockseal: report the log; then: retry",
+            Reason::KeyringUnusable => "ask the authority for a good keyring; nothing is lost",
             Reason::NotAFile => "only regular files are sealed; move it out of the folder",
             Reason::ReceiptWeak => "allow reading back, or set trust_acknowledgement; then: retry",
             Reason::SourceAway => "plug the medium in again; it is tried again by itself",

@@ -1,5 +1,6 @@
 //! The custody log: what a dock sealed, stored and erased, as a Merkle log. docs/custody.md.
 
+pub mod account;
 pub mod checkpoint;
 pub mod entry;
 pub mod merkle;

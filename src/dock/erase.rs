@@ -167,6 +167,7 @@ mod tests {
             sealed_at: Timestamp(0),
             reread: false,
             in_spool: true,
+            keyring_revision: None,
         };
         let receipt =
             Receipt { bucket: "a".into(), evidence: Evidence::ReadBack, stored_at: Timestamp(0) };

@@ -4,9 +4,9 @@
 //! | --- | --- | --- |
 //! | Seen | not settled | wait for the scan |
 //! | Seen | settled | seal |
+//! | Sealed | every required receipt sufficient | record `Stored` |
 //! | Sealed | `when-sealed`, source and spool re-read and equal | erase |
 //! | Sealed | a bucket without receipt | push |
-//! | Sealed | every required receipt sufficient | record `Stored` |
 //! | Stored | plaintext present, policy not `never` | erase |
 //! | Stored | sealed file in the spool for `keep_sealed` | unspool |
 //! | Stored, Erased | nothing of the above | done |
@@ -109,6 +109,10 @@ pub fn next_step(clip: &Clip, policy: &Policy, now: Timestamp) -> Step {
             None => Step::Seal,
         };
     };
+    // First of all: the log says "stored" before it says "erased".
+    if clip.stored_at.is_none() && has_required_receipts(clip, policy) {
+        return Step::Store;
+    }
     let mut waits = Vec::new();
     match held(clip.hold.as_ref(), now) {
         // Without its sealed file nothing else can go on; any other hold only blocks erasing.
@@ -121,9 +125,6 @@ pub fn next_step(clip: &Clip, policy: &Policy, now: Timestamp) -> Step {
                 return Step::Erase(proof);
             }
         }
-    }
-    if clip.stored_at.is_none() && has_required_receipts(clip, policy) {
-        return Step::Store;
     }
     if sealed.in_spool {
         match next_push(clip, policy, now) {

@@ -8,12 +8,17 @@ pub mod lifecycle;
 
 pub mod watch;
 
+pub mod keys;
+
 pub mod seal;
 pub mod spool;
 
 pub mod queue;
 
 pub mod push;
+
+pub mod publish;
+pub mod signing;
 
 pub mod erase;
 

@@ -37,6 +37,8 @@ struct Sidecar {
     source_size_bytes: u64,
     modified_ns: i64,
     changed_ns: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    keyring_revision: Option<u64>,
 }
 
 impl Spool {
@@ -186,6 +188,7 @@ fn unknown(name: SealedName, size_bytes: u64) -> SealedFile {
         sealed_at: Timestamp(0),
         reread: false,
         in_spool: true,
+        keyring_revision: None,
     }
 }
 
@@ -203,6 +206,7 @@ impl Sidecar {
             source_size_bytes: generation.size_bytes,
             modified_ns: generation.modified_ns,
             changed_ns: generation.changed_ns,
+            keyring_revision: sealed.keyring_revision,
         }
     }
 
@@ -217,6 +221,7 @@ impl Sidecar {
             sealed_at: Timestamp(self.sealed_ms),
             reread: self.reread,
             in_spool: true,
+            keyring_revision: self.keyring_revision,
         };
         let generation = Generation {
             device_number: self.device_number,

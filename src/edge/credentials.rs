@@ -29,7 +29,7 @@ pub fn with_secrets(
     file: Option<&Path>,
 ) -> io::Result<BTreeMap<String, String>> {
     let mut merged = BTreeMap::new();
-    if let Some(credential) = systemd_credential(name)
+    if let Some(credential) = systemd_credential(&format!("bucket-{name}"))
         && credential.exists()
     {
         merged.extend(read(&credential)?);
@@ -64,10 +64,10 @@ fn add(
     options
 }
 
-/// Where systemd puts the credential of a bucket (`LoadCredential=bucket-NAME:FILE`).
-fn systemd_credential(name: &str) -> Option<PathBuf> {
+/// Where systemd puts a credential (`LoadCredential=NAME:FILE`, systemd.exec(5)).
+pub fn systemd_credential(name: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
-    Some(PathBuf::from(folder).join(format!("bucket-{name}")))
+    Some(PathBuf::from(folder).join(name))
 }
 
 /// Lines of `option = value`; `#` begins a comment line.

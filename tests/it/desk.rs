@@ -54,6 +54,7 @@ fn sealed(clip: Clip, number: i64) -> Clip {
         sealed_at: clip.seen_at.plus_seconds(1),
         reread: false,
         in_spool: false,
+        keyring_revision: None,
     };
     Clip { sealed: Some(sealed), settled_at: Some(clip.seen_at), ..clip }
 }
@@ -98,7 +99,7 @@ fn fill(site: &Site) {
         let gone_at = Some(clip.seen_at.plus_seconds(3));
         clips.push(Clip { source: None, plaintext: Plaintext::Erased, gone_at, ..clip });
     }
-    let queue = Queue::open(&site.dock.state_dir().join("queue.db")).unwrap();
+    let queue = Queue::open(&site.dock.state_dir().join("queue.db"), "dock").unwrap();
     queue.found_blocking(clips).unwrap();
 }
 

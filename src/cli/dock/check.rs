@@ -8,14 +8,18 @@ use serde::Serialize;
 use super::json::SCHEMA_VERSION;
 use super::load;
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json};
-use crate::clip::printable;
+use crate::clip::{Timestamp, printable};
 use crate::dock::agent;
-use crate::dock::config::{BucketConfig, Config, EraseWhen, Watch};
+use crate::dock::config::{self, BucketConfig, Config, EraseWhen, Watch};
+use crate::dock::keys::{Keys, Look};
 use crate::dock::push::Buckets;
 use crate::dock::queue::Reader;
-use crate::edge::fs;
+use crate::dock::signing;
+use crate::edge::{clock, fs};
+use crate::envelope::recipient::Recipient;
 use crate::envelope::selftest;
 use crate::error::chain;
+use crate::keyring::{WARNING_DAYS, day_of};
 
 /// Less free space than this is worth a word.
 const SPOOL_FREE_BYTES_LOW: u64 = 10 << 30;
@@ -80,14 +84,52 @@ fn recipients(config: &Config) -> Vec<Finding> {
         let fix = "the authority makes its own: dockseal-authority keygen";
         return vec![fail(what, "a key of keys-example/, whose private half is published", fix)];
     }
-    let show = |recipient: &crate::envelope::recipient::Recipient| {
-        let kind = if recipient.is_post_quantum() { "post-quantum" } else { "classic" };
-        // The end tells keys apart; the beginning is the same for all.
-        let text = recipient.to_string();
-        let end = text.get(text.len().saturating_sub(12)..).unwrap_or(&text);
-        ok(what, format!("{kind}, ends in …{end}: compare it with the authority's"))
+    match &config.keys {
+        config::Keys::Here(recipients) => recipients.iter().map(recipient).collect(),
+        config::Keys::Keyring { .. } => keyring(config),
+    }
+}
+
+fn recipient(recipient: &Recipient) -> Finding {
+    let kind = if recipient.is_post_quantum() { "post-quantum" } else { "classic" };
+    // The end tells keys apart; the beginning is the same for all.
+    let text = recipient.to_string();
+    let end = text.get(text.len().saturating_sub(12)..).unwrap_or(&text);
+    ok("recipients", format!("{kind}, ends in …{end}: compare it with the authority's"))
+}
+
+/// The keyring as the daemon would take it now.
+fn keyring(config: &Config) -> Vec<Finding> {
+    let what = "keyring";
+    let ask = "ask the authority for a good one; clips are held until then";
+    let key = match signing::load(&config.state_dir, &config.dock) {
+        Ok(key) => key.verifier(),
+        Err(error) => return vec![fail("signing key", chain(&error), "dockseal init")],
     };
-    config.recipients.iter().map(show).collect()
+    let mut findings = vec![ok("signing key", format!("fingerprint {}", key.fingerprint()))];
+    let reader = Reader::open(&config.state_dir.join(agent::files::QUEUE));
+    let Ok(taken) = reader.and_then(|reader| reader.keyrings()) else { return findings };
+    let keys = Keys::new(&config.keys, &taken);
+    if let Look::Usable(Some(offer)) = keys.look_at_file() {
+        keys.take(offer);
+    }
+    let now = clock::now();
+    let sealed_to = match keys.seal_to(&key, now, Timestamp(0)) {
+        Ok(sealed_to) => sealed_to,
+        Err(error) => {
+            findings.push(fail(what, chain(&error), ask));
+            return findings;
+        }
+    };
+    findings.extend(sealed_to.recipients.iter().map(recipient));
+    let Some(keyring) = keys.keyring() else { return findings };
+    let days = keyring.days_left(day_of(now));
+    let text = format!("revision {}, {days} days left", keyring.revision);
+    findings.push(match days {
+        ..=WARNING_DAYS => warn(what, text, "ask the authority to extend it"),
+        _ => ok(what, text),
+    });
+    findings
 }
 
 fn state(config: &Config) -> Vec<Finding> {

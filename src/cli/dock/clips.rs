@@ -162,7 +162,8 @@ pub(super) fn retry(
         texts.iter().map(|text| find(&reader, config, text)).collect::<Result<_, _>>()?
     };
     let path = queue_path(config);
-    let mut operator = Operator::open(&path).map_err(|error| queue_complaint(config, &error))?;
+    let mut operator =
+        Operator::open(&path, &config.dock).map_err(|error| queue_complaint(config, &error))?;
     let mut out = io::stdout().lock();
     let mut retried = Vec::new();
     for clip in clips {
@@ -185,7 +186,8 @@ pub(super) fn retry(
 pub(super) fn forget(config: &Config, texts: &[String]) -> Result<Exit, Complaint> {
     let reader = open(config)?;
     let path = queue_path(config);
-    let mut operator = Operator::open(&path).map_err(|error| queue_complaint(config, &error))?;
+    let mut operator =
+        Operator::open(&path, &config.dock).map_err(|error| queue_complaint(config, &error))?;
     let mut out = io::stdout().lock();
     for text in texts {
         let clip = find(&reader, config, text)?;

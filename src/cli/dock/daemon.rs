@@ -13,18 +13,27 @@ use super::{agent_complaint, load, log, open};
 use crate::cli::{Complaint, Exit};
 use crate::clip::{State, printable};
 use crate::dock::agent::{self, Agent, Context, End, RunUntil};
-use crate::dock::config::Config;
+use crate::dock::config::{BucketConfig, Config, Keys};
 use crate::dock::queue::{HeldLine, Reader};
 use crate::hold::Reason;
+
+/// Begins the line by which a dock asks to be enrolled.
+const ENROLMENT: &str = "dockseal-dock";
 
 pub(super) fn init(path: &Path, config: &Config) -> Result<Exit, Complaint> {
     refuse_example_keys(path, config)?;
     let existed = config.state_dir.join(agent::files::QUEUE).exists();
-    agent::initialise(&config.state_dir).map_err(|error| agent_complaint(config, &error))?;
+    let key = agent::initialise(&config.state_dir, &config.dock)
+        .map_err(|error| agent_complaint(config, &error))?;
     let mut out = io::stdout().lock();
     let shown = printable(&config.state_dir);
     let word = if existed { "was prepared already" } else { "is prepared" };
     writeln!(out, "dock {}: the state directory {shown} {word}", config.dock)?;
+    if let Keys::Keyring { .. } = config.keys {
+        writeln!(out, "give this line to the authority, and compare the fingerprint by voice:")?;
+        writeln!(out, "  {ENROLMENT} {key}")?;
+        writeln!(out, "  fingerprint {}", key.fingerprint())?;
+    }
     writeln!(out, "next: dockseal check, then start the service (or: dockseal run)")?;
     Ok(Exit::Ok)
 }
@@ -92,7 +101,7 @@ pub(super) fn run_agent(config: Config, until: RunUntil, bar: Bar) -> Result<Exi
             tracing::info!("stopped");
             Ok(Exit::Ok)
         }
-        (End::Idle, _) => exit_of(&open(&config)?),
+        (End::Idle, _) => exit_of(&open(&config)?, &config),
     }
 }
 
@@ -112,16 +121,23 @@ fn listen(stop: &Arc<Notify>) -> Result<tokio::task::JoinHandle<()>, Complaint> 
 }
 
 /// The exit code of work that is done as far as it could be.
-fn exit_of(reader: &Reader) -> Result<Exit, Complaint> {
+fn exit_of(reader: &Reader, config: &Config) -> Result<Exit, Complaint> {
     let held = reader.held();
     let held =
         held.map_err(|error| Complaint::new(Exit::Failed, "cannot read the queue", &error))?;
     let is_bucket = |line: &HeldLine| line.reason == Reason::BucketFailed;
     match held.len() {
+        0 if is_behind(reader, config) => Ok(Exit::Unreachable),
         0 => Ok(Exit::Ok),
         _ if held.iter().all(is_bucket) => Ok(Exit::Unreachable),
         _ => Ok(Exit::Partial),
     }
+}
+
+/// Whether a bucket could not be given the custody log.
+fn is_behind(reader: &Reader, config: &Config) -> bool {
+    let problem = |bucket: &BucketConfig| reader.publish_problem(&bucket.name);
+    config.buckets.iter().any(|bucket| problem(bucket).is_ok_and(|problem| problem.is_some()))
 }
 
 /// Draws how far the clips are until it is aborted.

@@ -65,7 +65,8 @@ pub(super) fn demo(dir: &Path, clips: &[PathBuf]) -> Result<Exit, Complaint> {
             .hint("use a --dir without unusual characters")
     })?;
     furnish(&places, &text)?;
-    agent::initialise(&config.state_dir).map_err(|error| agent_complaint(&config, &error))?;
+    agent::initialise(&config.state_dir, &config.dock)
+        .map_err(|error| agent_complaint(&config, &error))?;
     let copied = match clips {
         [] => generate(&places.dock)?,
         clips => copy(&places.dock, clips)?,

@@ -2,10 +2,12 @@
 
 mod check;
 mod clips;
+mod custody;
 mod daemon;
 mod demo;
 mod json;
 mod log;
+mod standing;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use crate::clip::{Clip, ClipId, SealedName, Source, printable};
 use crate::dock::agent::{self, AgentError};
 use crate::dock::config::Config;
 use crate::dock::queue::{QueueError, Reader};
+use crate::dock::signing::SigningError;
 
 /// Where the config lies unless told otherwise.
 const CONFIG_DEFAULT: &str = "/etc/dockseal/dockseal.toml";
@@ -88,6 +91,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The custody log: what was sealed, stored and erased, newest first
+    Log(custody::LogArguments),
+    /// Acknowledge that the log begins anew, which allows erasing again
+    Acknowledge,
     /// Acknowledge that a clip vanished before it was sealed, and take it off the list
     Forget {
         /// Numbers or paths
@@ -121,6 +128,8 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::List(list) => clips::list(&open(&load(config)?)?, list),
         Command::Show { clip, json } => clips::show(&load(config)?, clip, *json),
         Command::Retry { all, clips, json } => clips::retry(&load(config)?, *all, clips, *json),
+        Command::Log(arguments) => custody::log(&load(config)?, arguments),
+        Command::Acknowledge => custody::acknowledge(&load(config)?),
         Command::Forget { clips } => clips::forget(&load(config)?, clips),
     }
 }
@@ -187,6 +196,22 @@ fn agent_complaint(config: &Config, error: &AgentError) -> Complaint {
             Complaint::text(Exit::Config, error.to_string()).hint("prepare it: dockseal init")
         }
         AgentError::Queue(error) => queue_complaint(config, error),
+        AgentError::Forked { .. } => Complaint::text(Exit::Failed, error.to_string()).hint(
+            "is a copy of this state_dir running elsewhere? stop it; then: dockseal acknowledge",
+        ),
+        AgentError::Signing(inner) => {
+            let hint = match inner {
+                SigningError::Missing => "make it: dockseal init; then have the dock enrolled",
+                SigningError::Open { .. } => "chmod 0600 it, and have the dock enrolled anew",
+                SigningError::OtherDock { .. } => {
+                    "`dock` in the config was changed, or the state directory is another dock's"
+                }
+                SigningError::File { .. } | SigningError::Key(_) => {
+                    "it must belong to the user that dockseal runs as"
+                }
+            };
+            Complaint::new(Exit::Config, "signing key", error).hint(hint)
+        }
         AgentError::SelfTest(_) => Complaint::new(Exit::Failed, "self-test", error)
             .hint("test the memory, and reinstall dockseal; clips stay where they are"),
         AgentError::Halt(_) => Complaint::text(Exit::Failed, error.to_string())

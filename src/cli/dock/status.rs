@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::clips::count;
 use super::json::SCHEMA_VERSION;
+use super::standing::{self, StandingJson};
 use super::{open, queue_complaint};
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
 use crate::clip::{State, Timestamp, is_harmless, printable};
@@ -20,7 +21,7 @@ const LINES_MAX: usize = 23;
 /// Reasons that are shown; what is more is counted.
 const HELD_COUNT_MAX: usize = 3;
 /// Lines that are always there, behind the holds, folders and buckets.
-const LINES_OF_STATES: usize = 6;
+const LINES_OF_STATES: usize = 7;
 
 /// All that the screen shows. Times are RFC 3339 in UTC, sizes are bytes, ages seconds.
 #[derive(Serialize)]
@@ -40,6 +41,7 @@ struct StatusJson {
     folders: Vec<FolderJson>,
     buckets: Vec<BucketJson>,
     spool_free_bytes: Option<u64>,
+    standing: StandingJson,
 }
 
 #[derive(Serialize)]
@@ -118,6 +120,7 @@ fn gather(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
         folders,
         buckets,
         spool_free_bytes: fs::free_bytes(&config.state_dir).ok(),
+        standing: standing::gather(config, reader, now)?,
     };
     (status.verdict, status.summary) = verdict(&status);
     Ok(status)
@@ -138,6 +141,9 @@ fn verdict(status: &StatusJson) -> (&'static str, String) {
     }
     if problem.is_some() {
         return ("attention", "a watch folder cannot be used".to_owned());
+    }
+    if let Some(attention) = status.standing.attention() {
+        return ("attention", attention);
     }
     let held: u64 = status.held.iter().map(|line| line.count).sum();
     if held > 0 {
@@ -293,6 +299,7 @@ fn state_lines(status: &StatusJson) -> Vec<String> {
     let free = status.spool_free_bytes.map_or("unknown".to_owned(), bytes_for_people);
     let mut lines: Vec<_> = status.states.iter().map(state_line).collect();
     lines.push(format!("spool     {free} free; {oldest}"));
+    lines.push(status.standing.line());
     lines.push(format!("dock      {}, {}", status.dock, status.now));
     lines
 }
@@ -400,6 +407,7 @@ mod tests {
             folders: (0..9).map(folder).collect(),
             buckets: (0..9).map(|_| bucket()).collect(),
             spool_free_bytes: Some(0),
+            standing: StandingJson::worst(),
         };
         (status.verdict, status.summary) = verdict(&status);
         status
@@ -410,7 +418,7 @@ mod tests {
         let mut out = Vec::new();
         print(&mut out, &worst()).expect("printed");
         let text = String::from_utf8(out).expect("UTF-8");
-        assert!(text.starts_with("ATTENTION: 130000 clips need you\n"), "{text}");
+        assert!(text.starts_with("ATTENTION: 150000 clips need you\n"), "{text}");
         assert_eq!(text.lines().count(), LINES_MAX, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     }

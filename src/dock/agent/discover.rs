@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Context;
 use crate::clip::{Clip, ClipId, Fact, Plaintext, Source, State};
 use crate::dock::config::{Config, Watch};
-use crate::dock::lifecycle::{self, Policy};
+use crate::dock::lifecycle;
 use crate::dock::queue::{FolderLine, QueueError, Reader};
 use crate::dock::watch::{Quiet, Scan, Settling, scan};
 use crate::edge::clock;
@@ -268,7 +268,7 @@ impl Look<'_> {
             }
             State::Sealed | State::Stored | State::Erased => {
                 // Where it may be erased, the erasing itself finds out: it may have moved it.
-                let policy = Policy::of(&self.context.config, &clip);
+                let policy = self.context.policy(&clip);
                 if lifecycle::prove(&clip, &policy).is_none() {
                     tracing::warn!(clip = clip.id.0, "its plaintext was removed by somebody else");
                     let fact = Fact::Gone { plaintext: Plaintext::Absent, at: now };

@@ -1,34 +1,39 @@
 //! The agent: asks the lifecycle what is next for each clip, has it done, and records it.
 
+mod account;
 mod discover;
 mod recover;
+mod state;
 mod work;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::config::{Config, Watch};
+use super::config::{Config, EraseWhen, Watch};
+use super::keys::{Keys, KeysFault, SealTo};
 use super::lifecycle::{Policy, Step, next_step};
 use super::push::Buckets;
 use super::queue::{Queue, QueueError, Reader};
 use super::seal::Control;
+use super::signing;
 use super::spool::Spool;
 use super::watch::{Hints, Settling};
-use crate::clip::{Clip, ClipId, Fact, State};
+use crate::clip::{Clip, ClipId, Fact, State, Timestamp};
 use crate::edge::{clock, fs, systemd};
-use crate::envelope::selftest::{self, SelfTestError};
+use crate::envelope::selftest;
 use crate::error::chain;
 use crate::hold::{Hold, Reason};
+use crate::note::SignerKey;
+use account::Ledger;
 use discover::Looked;
 pub use discover::own_folder;
+pub use state::{AgentError, files, initialise, remembered_head, running};
 use work::After;
 
 /// Clips that are worked on at once, by the state they are in. Sealing takes whole cores, pushing
@@ -44,14 +49,6 @@ const LOOK_SPACING_MIN: Duration = Duration::from_millis(250);
 /// How long work in progress may take to end once the process is told to.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
-/// The file names inside the state directory.
-pub mod files {
-    /// The database.
-    pub const QUEUE: &str = "queue.db";
-    /// Its lock is held while a daemon runs; the text is its process id.
-    pub const LOCK: &str = "lock";
-}
-
 /// What all work shares.
 pub struct Context {
     /// The config.
@@ -62,9 +59,15 @@ pub struct Context {
     pub control: Control,
     spool: Spool,
     buckets: Buckets,
+    keys: Keys,
+    signing_key: SignerKey,
     instance: String,
     sent_bytes: AtomicU64,
     erasing: tokio::sync::Mutex<()>,
+    /// Whether the log continues what was before, or an operator knows that it does not.
+    may_erase: AtomicBool,
+    /// The latest time that is recorded, in milliseconds.
+    latest: AtomicI64,
 }
 
 impl Context {
@@ -75,6 +78,21 @@ impl Context {
 
     fn count_sent(&self, size_bytes: u64) {
         self.sent_bytes.fetch_add(size_bytes, Ordering::Relaxed);
+    }
+
+    /// The policy for a clip. Nothing is erased while the log's beginning is not acknowledged.
+    fn policy(&self, clip: &Clip) -> Policy {
+        let mut policy = Policy::of(&self.config, clip);
+        if !self.may_erase.load(Ordering::Relaxed) {
+            policy.erase = EraseWhen::Never;
+        }
+        policy
+    }
+
+    /// Whom to seal to now.
+    fn seal_to(&self, now: Timestamp) -> Result<SealTo, KeysFault> {
+        let latest = Timestamp(self.latest.load(Ordering::Relaxed));
+        self.keys.seal_to(&self.signing_key.verifier(), now, latest)
     }
 
     fn jitter(&self) -> f64 {
@@ -112,6 +130,7 @@ pub struct Agent {
     at_work: HashMap<Id, (ClipId, State)>,
     /// When the service manager was last told that the loop goes round.
     told: Option<Instant>,
+    ledger: Ledger,
     _lock: File,
 }
 
@@ -131,14 +150,17 @@ struct FolderState {
 enum Done {
     Clip(Result<After, AgentError>),
     Folder { index: usize, began: Instant, looked: Result<Looked, QueueError> },
+    Log(Result<account::Outcome, AgentError>),
 }
 
 impl Agent {
     /// Tests the sealing path, takes the lock, opens queue and spool, and brings them to agree.
     pub fn open(config: Config) -> Result<Agent, AgentError> {
         selftest::run()?;
-        let lock = take_lock(&config.state_dir)?;
-        let queue = Queue::open(&config.state_dir.join(files::QUEUE))?;
+        let lock = state::take_lock(&config.state_dir)?;
+        let queue = Queue::open(&config.state_dir.join(files::QUEUE), &config.dock)?;
+        let signing_key = signing::load(&config.state_dir, &config.dock)?;
+        state::continue_log(&config.state_dir, &config.dock, &queue)?;
         let spool = Spool::open(&config.state_dir).map_err(|e| AgentError::Halt(chain(&e)))?;
         let reader = queue.reader()?;
         let now = Instant::now();
@@ -151,6 +173,8 @@ impl Agent {
             has_unsettled: false,
         });
         let folders = folders.collect();
+        let keys = Keys::new(&config.keys, &reader.keyrings()?);
+        let ledger = Ledger::new(&config);
         let context = Context {
             instance: reader.instance()?,
             config,
@@ -158,8 +182,12 @@ impl Agent {
             spool,
             control: Control::default(),
             buckets: Buckets::default(),
+            keys,
+            signing_key,
             sent_bytes: AtomicU64::new(0),
             erasing: tokio::sync::Mutex::new(()),
+            may_erase: AtomicBool::new(!reader.is_unacknowledged()?),
+            latest: AtomicI64::new(reader.latest()?.0),
         };
         recover::recover(&context)?;
         let wake = Arc::new(Notify::new());
@@ -172,6 +200,7 @@ impl Agent {
             tasks: JoinSet::new(),
             at_work: HashMap::new(),
             told: None,
+            ledger,
             _lock: lock,
         })
     }
@@ -186,10 +215,13 @@ impl Agent {
         systemd::ready();
         let round = systemd::watchdog_interval().map_or(ROUND, |limit| ROUND.min(limit / 3));
         let end = loop {
+            self.look_around().await?;
             self.look_through_due_folders();
             let started = self.start_due_clips().await?;
             self.tell_status(round)?;
-            if until == RunUntil::Idle && started == 0 && self.is_idle()? {
+            let is_idle = until == RunUntil::Idle && started == 0 && self.is_idle()?;
+            self.publish_when_due(is_idle)?;
+            if is_idle && self.is_published()? {
                 break End::Idle;
             }
             let now = Instant::now();
@@ -257,7 +289,7 @@ impl Agent {
                 if self.at_work.values().any(|work| work.0 == due.clip.id) {
                     continue;
                 }
-                let policy = Policy::of(&self.context.config, &due.clip);
+                let policy = self.context.policy(&due.clip);
                 match next_step(&due.clip, &policy, now) {
                     Step::Done | Step::Operator | Step::WaitForScan => postponed.push((due, None)),
                     Step::Wait(until) => postponed.push((due, Some(until))),
@@ -311,6 +343,10 @@ impl Agent {
                 }
                 Ok(())
             }
+            Ok((_, Done::Log(outcome))) => {
+                self.ledger.finish(outcome?);
+                Ok(())
+            }
             Err(error) => match self.at_work.remove(&error.id()) {
                 // A clip that panics a worker waits for an operator; the others go on.
                 Some((clip, _)) if error.is_panic() => {
@@ -330,7 +366,8 @@ impl Agent {
             !f.is_looking && f.last.is_some() && !f.has_unsettled && f.due > Instant::now()
         };
         let hinted = self.hints.lock().unwrap_or_else(PoisonError::into_inner).has_any();
-        Ok(self.tasks.is_empty()
+        let busy = self.tasks.len() - usize::from(self.ledger.is_publishing());
+        Ok(busy == 0
             && !hinted
             && self.folders.iter().all(is_settled)
             && self.reader.due_count(clock::now())? == 0)
@@ -388,70 +425,4 @@ fn look(
     });
     let mut settling = settling.lock().unwrap_or_else(PoisonError::into_inner);
     discover::look_through(context, watch, &mut settling, mode)
-}
-
-fn take_lock(state_dir: &Path) -> Result<File, AgentError> {
-    let path = state_dir.join(files::LOCK);
-    let lock = fs::lock(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => AgentError::NotInitialised(state_dir.to_owned()),
-        _ => AgentError::Lock(error),
-    })?;
-    let Some(mut file) = lock else {
-        let pid = std::fs::read_to_string(&path).unwrap_or_default();
-        return Err(AgentError::AlreadyRunning { pid: pid.trim().to_owned() });
-    };
-    let write = |file: &mut File| {
-        file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())
-    };
-    write(&mut file).map_err(AgentError::Lock)?;
-    Ok(file)
-}
-
-/// Prepares a state directory: folder, queue, spool. One that is prepared is left as it is.
-pub fn initialise(state_dir: &Path) -> Result<(), AgentError> {
-    fs::create_private_folder(state_dir).map_err(AgentError::StateDir)?;
-    let _lock = take_lock(state_dir)?;
-    Queue::create(&state_dir.join(files::QUEUE))?;
-    Spool::open(state_dir).map_err(AgentError::StateDir)?;
-    fs::sync_folder(state_dir).map_err(AgentError::StateDir)
-}
-
-/// The id of the process whose daemon runs on a state directory, if one does.
-pub fn running(state_dir: &Path) -> std::io::Result<Option<String>> {
-    let path = state_dir.join(files::LOCK);
-    if fs::is_locked(&path)? {
-        Ok(Some(std::fs::read_to_string(path)?.trim().to_owned()))
-    } else {
-        Ok(None)
-    }
-}
-
-/// Why the agent ended, or did not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// Another daemon has the state directory.
-    #[error("a daemon is running on this state directory already (process {pid})")]
-    AlreadyRunning {
-        /// Its process id.
-        pid: String,
-    },
-    /// What the disk holds is no longer known; a restart begins from what is durable.
-    #[error("stopped, because the disk failed: {0}")]
-    Halt(String),
-    /// The lock could not be taken.
-    #[error("cannot take the lock of the state directory")]
-    Lock(#[source] std::io::Error),
-    /// `dockseal init` was not run.
-    #[error("the state directory {} does not exist", .0.display())]
-    NotInitialised(PathBuf),
-    /// The queue failed.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    /// This machine does not seal as it must.
-    #[error("nothing is sealed by this machine: it does not compute as it must")]
-    SelfTest(#[from] SelfTestError),
-    /// The state directory could not be made.
-    #[error("cannot prepare the state directory")]
-    StateDir(#[source] std::io::Error),
 }

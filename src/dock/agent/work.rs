@@ -6,7 +6,8 @@ use super::{AgentError, Context};
 use crate::clip::{Clip, Fact, Generation, Plaintext, SealedFile, SealedName, Source, State};
 use crate::dock::config::EraseWhen;
 use crate::dock::erase::{erase, quarantine_name};
-use crate::dock::lifecycle::{EraseProof, Policy, Step, hold_after};
+use crate::dock::keys::{KeysFault, SealTo};
+use crate::dock::lifecycle::{EraseProof, Step, hold_after};
 use crate::dock::push::push;
 use crate::dock::seal::{Origin, SealFault, is_same_again, seal};
 use crate::dock::spool::SpoolError;
@@ -90,6 +91,7 @@ fn seal_clip(context: &Context, clip: &Clip) -> Result<Vec<Fact>, AgentError> {
         }
         Err(SealClipFault::Seal(SealFault::Stopped)) => Ok(vec![]),
         Err(SealClipFault::Stale(generation)) => Ok(vec![Fact::Rewritten(generation)]),
+        Err(SealClipFault::Keys(fault)) => held(context, clip, &fault),
         Err(SealClipFault::Seal(fault)) => held(context, clip, &fault),
         Err(SealClipFault::Spool(fault)) => held(context, clip, &fault),
         Err(SealClipFault::Work(fault)) => held(context, clip, &fault),
@@ -98,12 +100,19 @@ fn seal_clip(context: &Context, clip: &Clip) -> Result<Vec<Fact>, AgentError> {
 
 /// The faults that may come between a file in a dock folder and a durable sealed file.
 enum SealClipFault {
+    Keys(KeysFault),
     Seal(SealFault),
     Spool(SpoolError),
     /// Written to since it was found, as while no daemon ran: it is another generation, and must
     /// settle like any other.
     Stale(Generation),
     Work(WorkFault),
+}
+
+impl From<KeysFault> for SealClipFault {
+    fn from(fault: KeysFault) -> Self {
+        SealClipFault::Keys(fault)
+    }
 }
 
 impl From<SealFault> for SealClipFault {
@@ -134,6 +143,7 @@ fn try_seal(context: &Context, clip: &Clip) -> Result<SealedFile, SealClipFault>
         return Err(SealClipFault::Stale(facts.generation));
     }
     let now = clock::now();
+    let SealTo { recipients, revision } = context.seal_to(now)?;
     let estimate = payload_size(clip.generation.size_bytes).saturating_add(HEADER_ROOM);
     let mut draft = context.spool.begin(clip.id.0, estimate)?;
     let camera = watch.camera.as_ref().and_then(|rule| rule.camera(path));
@@ -144,8 +154,7 @@ fn try_seal(context: &Context, clip: &Clip) -> Result<SealedFile, SealClipFault>
         generation: &clip.generation,
         now,
     };
-    let recipients = &context.config.recipients;
-    let sealed = seal(&mut file, origin, recipients, &mut draft, &context.control)?;
+    let sealed = seal(&mut file, origin, &recipients, &mut draft, &context.control)?;
     let mut fact = SealedFile {
         name: sealed.name,
         size_bytes: sealed.size_bytes,
@@ -153,6 +162,7 @@ fn try_seal(context: &Context, clip: &Clip) -> Result<SealedFile, SealClipFault>
         sealed_at: now,
         reread: false,
         in_spool: true,
+        keyring_revision: revision,
     };
     context.spool.publish(draft, &fact, &clip.generation)?;
     if watch.erase == EraseWhen::WhenSealed {
@@ -193,7 +203,7 @@ async fn push_clip(
     let evidence = receipt.evidence.word();
     let (id, digest) = (clip.id.0, sealed.name);
     tracing::info!(clip = id, bucket = bucket_name, evidence, digest = %digest, "pushed");
-    let is_weak = !Policy::of(&context.config, clip).suffices(&receipt);
+    let is_weak = !context.policy(clip).suffices(&receipt);
     let mut facts = vec![Fact::Acknowledged(receipt)];
     if is_weak {
         let cause = "acknowledged, but neither digest nor content could be checked";

@@ -39,6 +39,7 @@ fn sealed() -> Clip {
         sealed_at: Timestamp(2),
         reread: false,
         in_spool: true,
+        keyring_revision: None,
     };
     Clip { sealed: Some(sealed), ..clip() }
 }
@@ -74,10 +75,10 @@ fn the_walk_is_the_table() {
     assert_eq!(next_step(&clip(), &stored, NOW), Step::Seal);
     assert_eq!(next_step(&sealed(), &stored, NOW), Step::Push("a".into()));
     let mut clip = delivered(Evidence::DigestChecked);
-    assert!(matches!(next_step(&clip, &stored, NOW), Step::Erase(_)));
-    apply(&mut clip, Fact::Gone { plaintext: Plaintext::Erased, at: NOW });
     assert_eq!(next_step(&clip, &stored, NOW), Step::Store);
     apply(&mut clip, Fact::Stored(NOW));
+    assert!(matches!(next_step(&clip, &stored, NOW), Step::Erase(_)));
+    apply(&mut clip, Fact::Gone { plaintext: Plaintext::Erased, at: NOW });
     assert_eq!(clip.state(), State::Erased);
     assert_eq!(next_step(&clip, &stored, NOW), Step::Unspool);
     apply(&mut clip, Fact::Unspooled);

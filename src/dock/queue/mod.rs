@@ -1,9 +1,11 @@
 //! The queue: the SQLite database of what is true of each clip, and its one writing thread.
 
+mod log;
 mod read;
 mod rows;
 mod schema;
 
+pub use log::{Beginning, Numbered, Published};
 pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
 
 use std::os::unix::ffi::OsStrExt;
@@ -58,13 +60,17 @@ pub enum QueueError {
     #[error("the queue's writer has stopped")]
     Stopped,
     /// A schema of another version of dockseal.
-    #[error("the queue has schema {found}, this dockseal knows {known}: install a newer dockseal")]
+    #[error("the queue has schema {found}, this dockseal knows {known}: {}", version_advice(*found < *known))]
     Version {
         /// What the file says.
         found: i64,
         /// What this code knows.
         known: i64,
     },
+}
+
+fn version_advice(is_older: bool) -> &'static str {
+    if is_older { "the daemon brings it up to date" } else { "install a newer dockseal" }
 }
 
 type Work = Box<dyn FnOnce(&Connection) -> Result<(), QueueError> + Send>;
@@ -82,14 +88,14 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Creates the queue, or opens the one that is there.
-    pub fn create(path: &Path) -> Result<Queue, QueueError> {
-        Ok(Queue::start(path, schema::create(path)?))
+    /// Creates the queue and begins its log, or opens the one that is there.
+    pub fn create(path: &Path, beginning: Beginning) -> Result<Queue, QueueError> {
+        Ok(Queue::start(path, schema::create(path, beginning)?))
     }
 
-    /// Opens the queue for the daemon.
-    pub fn open(path: &Path) -> Result<Queue, QueueError> {
-        Ok(Queue::start(path, schema::open(path)?))
+    /// Opens the queue of a dock for the daemon. One of an earlier version is brought up to date.
+    pub fn open(path: &Path, dock: &str) -> Result<Queue, QueueError> {
+        Ok(Queue::start(path, schema::open(path, dock)?))
     }
 
     fn start(path: &Path, connection: Connection) -> Queue {
@@ -114,7 +120,14 @@ impl Queue {
 
     /// Lets facts of one clip become true, in one transaction. The agent looks at the clip again.
     pub async fn record(&self, id: ClipId, facts: Vec<Fact>) -> Result<(), QueueError> {
-        let answer = self.send(Box::new(move |tx| record(tx, id, facts)))?;
+        self.ask(move |tx| record(tx, id, facts)).await
+    }
+
+    async fn ask(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<(), QueueError> + Send + 'static,
+    ) -> Result<(), QueueError> {
+        let answer = self.send(Box::new(work))?;
         answer.await.unwrap_or(Err(QueueError::Stopped))
     }
 
@@ -158,11 +171,12 @@ impl Queue {
 
     /// Has every clip that is not erased looked at once more: after a start, and a new config.
     pub fn look_at_all_blocking(&self, now: Timestamp) -> Result<(), QueueError> {
-        self.do_blocking(move |tx| {
-            let sql = "UPDATE clip SET due_at = ?1 WHERE state <> 'erased' OR in_spool = 1";
-            tx.execute(sql, [now.0])?;
-            Ok(())
-        })
+        self.do_blocking(move |tx| look_at_all(tx, now))
+    }
+
+    /// As [`Queue::look_at_all_blocking`].
+    pub async fn look_at_all(&self, now: Timestamp) -> Result<(), QueueError> {
+        self.ask(move |tx| look_at_all(tx, now)).await
     }
 
     /// Takes a sealed file of the spool that no clip owns: a crash came between the file and its
@@ -219,9 +233,9 @@ impl Queue {
 pub struct Operator(Connection);
 
 impl Operator {
-    /// Opens the queue for one change.
-    pub fn open(path: &Path) -> Result<Operator, QueueError> {
-        Ok(Operator(schema::open(path)?))
+    /// Opens the queue of a dock for one change.
+    pub fn open(path: &Path, dock: &str) -> Result<Operator, QueueError> {
+        Ok(Operator(schema::open(path, dock)?))
     }
 
     /// Lifts the holds of a clip and of its deliveries, so that it is tried at once.
@@ -238,6 +252,7 @@ impl Operator {
     pub fn forget(&mut self, id: ClipId) -> Result<(), QueueError> {
         let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
         forget(&tx, id)?;
+        Operator::append(&tx, id)?;
         Ok(tx.commit()?)
     }
 }
@@ -297,9 +312,18 @@ fn write_batch(
 
 fn record(tx: &Connection, id: ClipId, facts: Vec<Fact>) -> Result<(), QueueError> {
     let mut clip = rows::load(tx, id)?.ok_or(QueueError::NoClip)?;
-    facts.into_iter().try_for_each(|fact| clip.apply(fact))?;
+    for fact in facts {
+        log::account(tx, &clip, &fact)?;
+        clip.apply(fact)?;
+    }
     // Look again at once: the fact may allow the next step.
     rows::save(tx, &clip, Some(Timestamp(0)))
+}
+
+fn look_at_all(tx: &Connection, now: Timestamp) -> Result<(), QueueError> {
+    let sql = "UPDATE clip SET due_at = ?1 WHERE state <> 'erased' OR in_spool = 1";
+    tx.execute(sql, [now.0])?;
+    Ok(())
 }
 
 fn forget(tx: &Connection, id: ClipId) -> Result<(), QueueError> {
@@ -326,7 +350,9 @@ fn found(tx: &Connection, clip: Clip) -> Result<(), QueueError> {
         }
         None => {
             let due = clip.settled_at.map(|_| Timestamp(0));
-            rows::insert(tx, &clip, due).map(|_| ())
+            let id = rows::insert(tx, &clip, due)?;
+            let Some(hold) = clip.hold.clone() else { return Ok(()) };
+            log::account(tx, &Clip { id, hold: None, ..clip }, &Fact::Held(hold))
         }
     }
 }
@@ -347,7 +373,9 @@ fn adopt(
     let waiting = waiting.into_iter().find(|clip| clip.generation.same_content(&generation));
     match waiting {
         Some(mut clip) => {
-            clip.apply(Fact::Sealed(sealed))?;
+            let fact = Fact::Sealed(sealed);
+            log::account(tx, &clip, &fact)?;
+            clip.apply(fact)?;
             rows::save(tx, &clip, Some(Timestamp(0)))
         }
         None => {
@@ -364,7 +392,8 @@ fn adopt(
                 hold: None,
                 deliveries: vec![],
             };
-            rows::insert(tx, &clip, Some(Timestamp(0))).map(|_| ())
+            let id = rows::insert(tx, &clip, Some(Timestamp(0)))?;
+            log::account(tx, &Clip { id, ..clip }, &Fact::Sealed(sealed))
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::clip::{Clip, ClipId, SealedName, Source, State, Timestamp, path_from_
 use crate::hold::Reason;
 
 /// A reading connection.
-pub struct Reader(Connection);
+pub struct Reader(pub(super) Connection);
 
 /// A clip to look at, and which version of its row was read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::hold::{Hold, Until};
 
 const COLUMNS: &str = "id, plaintext, folder, path, device_number, inode_number, size_bytes, \
     modified_ns, changed_ns, seen_at, settled_at, stored_at, gone_at, sealed_name, \
-    sealed_size_bytes, commitment, sealed_at, reread, in_spool, hold_reason, hold_until, \
+    sealed_size_bytes, commitment, sealed_at, reread, in_spool, keyring_revision, hold_reason, hold_until, \
     hold_since, hold_attempts, hold_cause";
 
 /// SQLite has signed integers only; sizes, inodes and devices are kept by their bits.
@@ -78,6 +78,7 @@ fn clip_from(row: &Row<'_>) -> Result<Clip, QueueError> {
             sealed_at: Timestamp(row.get("sealed_at")?),
             reread: row.get("reread")?,
             in_spool: row.get("in_spool")?,
+            keyring_revision: row.get::<_, Option<i64>>("keyring_revision")?.map(unsigned),
         }),
     };
     Ok(Clip {
@@ -154,7 +155,8 @@ pub(super) fn save(
         modified_ns = :modified, changed_ns = :changed, settled_at = :settled,
         stored_at = :stored, gone_at = :gone, sealed_name = :name,
         sealed_size_bytes = :sealed_size, commitment = :commitment, sealed_at = :sealed_at,
-        reread = :reread, in_spool = :in_spool, hold_reason = :reason, hold_until = :until,
+        reread = :reread, in_spool = :in_spool, keyring_revision = :keyring,
+        hold_reason = :reason, hold_until = :until,
         hold_since = :since, hold_attempts = :attempts, hold_cause = :cause, due_at = :due,
         version = version + 1 WHERE id = :id";
     let sealed = clip.sealed.as_ref();
@@ -180,6 +182,7 @@ pub(super) fn save(
         ":sealed_at": sealed.map(|s| s.sealed_at.0),
         ":reread": sealed.map(|s| s.reread),
         ":in_spool": sealed.map(|s| s.in_spool),
+        ":keyring": sealed.and_then(|s| s.keyring_revision).map(signed),
         ":reason": hold.reason,
         ":until": hold.until,
         ":since": hold.since,

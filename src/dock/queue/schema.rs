@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::QueueError;
+use super::{Beginning, QueueError, log};
+use crate::edge::clock;
 
 /// `dks1`: marks the file as a queue of dockseal (SQLite file format §1.3).
 const APPLICATION_ID: i64 = 0x646b_7331;
 /// The newest schema that this version reads and writes.
-const USER_VERSION: i64 = 1;
+const USER_VERSION: i64 = 2;
+/// The oldest schema that is brought up to date when the daemon opens it.
+const USER_VERSION_MIN: i64 = 1;
 
 /// `clip.due_at` says when the agent should look again: NULL is never. It is only a hint; all rows
 /// that are not done are looked at after a start. `clip.version` counts the changes of a row.
@@ -37,6 +40,7 @@ CREATE TABLE clip (
   sealed_at INTEGER,
   reread INTEGER,
   in_spool INTEGER,
+  keyring_revision INTEGER,
   hold_reason TEXT,
   hold_until INTEGER,
   hold_since INTEGER,
@@ -87,32 +91,81 @@ CREATE TABLE bucket (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Creates the database; an existing one is opened as it is.
-pub(super) fn create(path: &Path) -> Result<Connection, QueueError> {
+/// The custody log. `log_node` has the hashes of the tile levels above the entries. Of the logs that
+/// a queue began, the last one is written to.
+const LOG_TABLES: &str = "
+CREATE TABLE log (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, began_at INTEGER NOT NULL)
+  STRICT;
+CREATE TABLE log_entry (
+  log INTEGER NOT NULL REFERENCES log (number),
+  idx INTEGER NOT NULL,
+  entry BLOB NOT NULL,
+  hash BLOB NOT NULL,
+  PRIMARY KEY (log, idx)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE log_node (
+  log INTEGER NOT NULL REFERENCES log (number),
+  level INTEGER NOT NULL,
+  idx INTEGER NOT NULL,
+  hash BLOB NOT NULL,
+  PRIMARY KEY (log, level, idx)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE log_published (
+  log INTEGER NOT NULL REFERENCES log (number),
+  bucket TEXT NOT NULL,
+  attempted INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  problem TEXT,
+  problem_since INTEGER,
+  PRIMARY KEY (log, bucket)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE keyring (revision INTEGER PRIMARY KEY, note TEXT NOT NULL, source TEXT NOT NULL) STRICT;
+";
+
+/// Creates the database and begins its log; an existing one is opened as it is.
+pub(super) fn create(path: &Path, beginning: Beginning) -> Result<Connection, QueueError> {
     if path.exists() {
-        return open(path);
+        return open(path, &beginning.dock);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let mut connection =
+        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     // A page size of its own transaction log, and room taken back in steps: only settable now.
     connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;")?;
     prepare(&connection)?;
     let instance = random_hex();
-    connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {TABLES}
-         INSERT INTO meta VALUES ('instance', '{instance}');
-         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION}; COMMIT;"
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.execute_batch(&format!(
+        "{TABLES} {LOG_TABLES} INSERT INTO meta VALUES ('instance', '{instance}');
+         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION};"
     ))?;
+    log::begin(&tx, beginning, clock::now())?;
+    tx.commit()?;
     Ok(connection)
+}
+
+/// Brings a queue of an earlier dockseal up to date; a later one was refused before.
+fn upgrade(connection: &mut Connection, dock: &str) -> Result<(), QueueError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if tx.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? == 1 {
+        tx.execute_batch(&format!(
+            "ALTER TABLE clip ADD COLUMN keyring_revision INTEGER; {LOG_TABLES}
+             PRAGMA user_version = {USER_VERSION};"
+        ))?;
+        let beginning = Beginning { dock: dock.to_owned(), previous: None };
+        log::begin(&tx, beginning, clock::now())?;
+    }
+    Ok(tx.commit()?)
 }
 
 /// Opens the database for the one writer. It is looked at read-only first, so that a file of a
 /// newer version, or of another program, is refused without a byte written.
-pub(super) fn open(path: &Path) -> Result<Connection, QueueError> {
-    drop(open_to_read(path)?);
+pub(super) fn open(path: &Path, dock: &str) -> Result<Connection, QueueError> {
+    drop(open_from(path, USER_VERSION_MIN)?);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
     prepare(&connection)?;
+    upgrade(&mut connection, dock)?;
     let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if check != "ok" {
         return Err(QueueError::Corrupt(check));
@@ -122,6 +175,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, QueueError> {
 
 /// Opens the database for reading, also while no daemon runs.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, QueueError> {
+    open_from(path, USER_VERSION)
+}
+
+fn open_from(path: &Path, version_min: i64) -> Result<Connection, QueueError> {
     if !path.try_exists().map_err(QueueError::Closed)? {
         return Err(QueueError::Missing);
     }
@@ -133,7 +190,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, QueueError> {
         return Err(QueueError::Foreign);
     }
     let version = number("PRAGMA user_version")?;
-    if version != USER_VERSION {
+    if !(version_min..=USER_VERSION).contains(&version) {
         return Err(QueueError::Version { found: version, known: USER_VERSION });
     }
     Ok(connection)

@@ -20,12 +20,17 @@ fn sealed(byte: u8) -> SealedFile {
         sealed_at: Timestamp(9),
         reread: true,
         in_spool: true,
+        keyring_revision: None,
     }
+}
+
+fn beginning() -> Beginning {
+    Beginning { dock: "dock-1".into(), previous: None }
 }
 
 fn queue() -> (tempfile::TempDir, Queue, Reader) {
     let dir = tempfile::tempdir().expect("tempdir");
-    let queue = Queue::create(&dir.path().join("queue.db")).expect("created");
+    let queue = Queue::create(&dir.path().join("queue.db"), beginning()).expect("created");
     let reader = queue.reader().expect("opened");
     (dir, queue, reader)
 }
@@ -76,20 +81,20 @@ fn every_fact_is_read_back_as_it_was_recorded() {
 fn a_database_of_another_program_or_version_is_refused_unwritten() {
     let dir = tempfile::tempdir().expect("tempdir");
     let path = dir.path().join("queue.db");
-    assert!(matches!(Queue::open(&path), Err(QueueError::Missing)));
+    assert!(matches!(Queue::open(&path, "dock-1"), Err(QueueError::Missing)));
     rusqlite::Connection::open(&path)
         .expect("made")
         .execute_batch("CREATE TABLE x (y)")
         .expect("ok");
-    assert!(matches!(Queue::open(&path), Err(QueueError::Foreign)));
+    assert!(matches!(Queue::open(&path, "dock-1"), Err(QueueError::Foreign)));
     std::fs::remove_file(&path).expect("removed");
-    drop(schema::create(&path).expect("created"));
+    drop(schema::create(&path, beginning()).expect("created"));
     let raw = rusqlite::Connection::open(&path).expect("opened");
     raw.execute_batch("PRAGMA user_version = 9; PRAGMA wal_checkpoint(TRUNCATE)").expect("set");
     drop(raw);
     let before = std::fs::read(&path).expect("read");
-    let newer = Queue::create(&path);
-    assert!(matches!(newer, Err(QueueError::Version { found: 9, known: 1 })));
+    let newer = Queue::create(&path, beginning());
+    assert!(matches!(newer, Err(QueueError::Version { found: 9, known: 2 })));
     assert_eq!(std::fs::read(&path).expect("read"), before);
 }
 

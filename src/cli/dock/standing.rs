@@ -1,0 +1,136 @@
+//! How the dock stands with the authority and the auditor: keyring and custody log, for `status`.
+
+use serde::Serialize;
+
+use crate::cli::seconds_for_people;
+use crate::clip::Timestamp;
+use crate::dock::config::{self, Config};
+use crate::dock::keys::Keys;
+use crate::dock::queue::{QueueError, Reader};
+use crate::keyring::{WARNING_DAYS, day_of};
+
+/// What `status` says of log and keyring.
+#[derive(Serialize)]
+pub(super) struct StandingJson {
+    /// The current log's id.
+    log: String,
+    /// Its number of entries.
+    log_size: u64,
+    /// The object that shows that another dock writes this log.
+    forked: Option<String>,
+    /// Whether the log does not continue an earlier one, and erasing waits because of it.
+    unacknowledged: bool,
+    /// Buckets that have not the whole log.
+    behind: Vec<BehindJson>,
+    /// The last good keyring; none where the recipients stand in the config.
+    keyring: Option<KeyringJson>,
+}
+
+#[derive(Serialize)]
+struct BehindJson {
+    bucket: String,
+    entry_count: u64,
+    problem: Option<String>,
+    problem_seconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct KeyringJson {
+    revision: u64,
+    expires: String,
+    days_left: i32,
+}
+
+pub(super) fn gather(
+    config: &Config,
+    reader: &Reader,
+    now: Timestamp,
+) -> Result<StandingJson, QueueError> {
+    let (log, log_size) = reader.log()?;
+    let mut behind = Vec::new();
+    for bucket in &config.buckets {
+        let published = reader.published(&bucket.name)?.size;
+        let problem = reader.publish_problem(&bucket.name)?;
+        if published < log_size {
+            behind.push(BehindJson {
+                bucket: bucket.name.clone(),
+                entry_count: log_size - published,
+                problem_seconds: problem.as_ref().map(|(_, since)| now.seconds_since(*since)),
+                problem: problem.map(|(problem, _)| problem),
+            });
+        }
+    }
+    let keyring = match &config.keys {
+        config::Keys::Here(_) => None,
+        keys @ config::Keys::Keyring { .. } => Keys::new(keys, &reader.keyrings()?).keyring(),
+    };
+    let keyring = keyring.map(|keyring| KeyringJson {
+        revision: keyring.revision,
+        expires: keyring.expires.to_string(),
+        days_left: keyring.days_left(day_of(now)),
+    });
+    let (forked, unacknowledged) = (reader.forked()?, reader.is_unacknowledged()?);
+    Ok(StandingJson { log: log.to_string(), log_size, forked, unacknowledged, behind, keyring })
+}
+
+impl StandingJson {
+    /// What a person must see to, if anything.
+    pub(super) fn attention(&self) -> Option<String> {
+        if self.forked.is_some() {
+            return Some("another dock writes this dock's log; sealing is stopped".into());
+        }
+        if self.unacknowledged {
+            return Some("the log begins anew, erasing waits: dockseal acknowledge".into());
+        }
+        match &self.keyring {
+            Some(keyring) if keyring.days_left < 0 => Some("the keyring expired".into()),
+            Some(keyring) if keyring.days_left <= WARNING_DAYS => {
+                Some(format!("the keyring expires in {} days", keyring.days_left))
+            }
+            Some(_) | None => None,
+        }
+    }
+
+    /// One line of the screen.
+    pub(super) fn line(&self) -> String {
+        let keyring = self.keyring.as_ref().map_or(String::new(), |keyring| {
+            format!("; keyring {}, {} days left", keyring.revision, keyring.days_left)
+        });
+        let worst = self.behind.iter().max_by_key(|behind| (&behind.problem, behind.entry_count));
+        let published = match worst {
+            None => "published everywhere".to_owned(),
+            Some(behind) => {
+                let since = behind.problem_seconds.map_or(String::new(), |seconds| {
+                    format!(" for {}", seconds_for_people(seconds))
+                });
+                format!("{} not in {} yet{since}", behind.entry_count, behind.bucket)
+            }
+        };
+        format!("log       {} entries, {published}{keyring}", self.log_size)
+    }
+}
+
+#[cfg(test)]
+impl StandingJson {
+    /// As bad as it can be.
+    pub(super) fn worst() -> StandingJson {
+        let behind = BehindJson {
+            bucket: "b".repeat(64),
+            entry_count: 1_000_000,
+            problem: Some("the bucket failed".into()),
+            problem_seconds: Some(1_000_000),
+        };
+        StandingJson {
+            log: "0".repeat(16),
+            log_size: 1_000_000,
+            forked: Some("key".into()),
+            unacknowledged: true,
+            behind: vec![behind],
+            keyring: Some(KeyringJson {
+                revision: 1_000_000,
+                expires: "2026-11-21".into(),
+                days_left: -1000,
+            }),
+        }
+    }
+}

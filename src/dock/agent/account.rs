@@ -1,0 +1,222 @@
+//! The agent's account: keyrings are taken, and the custody log is published.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Agent, AgentError, Context, Done, files};
+use crate::custody::checkpoint::Checkpoint;
+use crate::custody::entry::Event;
+use crate::custody::folder;
+use crate::dock::config::{BucketConfig, Config};
+use crate::dock::keys::{Look, Offer};
+use crate::dock::publish::{Edition, PublishError, publish};
+use crate::edge::bucket::BucketError;
+use crate::edge::{clock, fs};
+use crate::error::chain;
+use crate::hold::Reason;
+use crate::note::NOTE_SIZE_MAX;
+
+/// The shortest time between two editions of the log: each costs a few requests a bucket.
+const SPACING_MIN: Duration = Duration::from_secs(10);
+
+/// How an edition went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// The size of the log that was published.
+    size: u64,
+    /// Whether every bucket has it.
+    is_everywhere: bool,
+}
+
+/// When to publish next.
+pub(super) struct Ledger {
+    heartbeat: Duration,
+    heartbeat_due: Instant,
+    earliest: Instant,
+    last: Option<Outcome>,
+    is_publishing: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(config: &Config) -> Ledger {
+        let now = Instant::now();
+        let heartbeat = Duration::from_secs(config.heartbeat_seconds);
+        let heartbeat_due = now + heartbeat;
+        Ledger { heartbeat, heartbeat_due, earliest: now, last: None, is_publishing: false }
+    }
+
+    pub(super) fn is_publishing(&self) -> bool {
+        self.is_publishing
+    }
+
+    pub(super) fn finish(&mut self, outcome: Outcome) {
+        self.is_publishing = false;
+        self.last = Some(outcome);
+        self.earliest = Instant::now() + SPACING_MIN;
+    }
+
+    /// Whether every bucket has the log up to `size`, or failed to take it a moment ago.
+    fn is_done(&self, size: u64) -> bool {
+        let tried = self.last.is_some_and(|last| last.size >= size);
+        tried && !self.is_publishing
+    }
+}
+
+impl Agent {
+    /// What others may have changed since the last round: an operator, the authority.
+    pub(super) async fn look_around(&mut self) -> Result<(), AgentError> {
+        let context = Arc::clone(&self.context);
+        context.latest.store(self.reader.latest()?.0, Ordering::Relaxed);
+        let may_erase = !self.reader.is_unacknowledged()?;
+        if may_erase && !context.may_erase.swap(true, Ordering::Relaxed) {
+            tracing::info!("the new log is acknowledged; erasing goes on");
+            context.queue.look_at_all(clock::now()).await?;
+        }
+        match context.keys.look_at_file() {
+            Look::Same | Look::Refused => Ok(()),
+            Look::Usable(None) => Ok(context.queue.release(Reason::KeyringUnusable).await?),
+            Look::Usable(Some(offer)) => take(&context, offer).await,
+        }
+    }
+
+    /// Whether the log is published as far as it can be.
+    pub(super) fn is_published(&self) -> Result<bool, AgentError> {
+        let nobody = self.context.config.buckets.is_empty();
+        Ok(nobody || self.ledger.is_done(self.reader.log()?.1))
+    }
+
+    /// Begins an edition where there is something to say, or it is time for a heartbeat.
+    pub(super) fn publish_when_due(&mut self, is_idle: bool) -> Result<(), AgentError> {
+        let now = Instant::now();
+        if self.ledger.is_publishing || self.context.config.buckets.is_empty() {
+            return Ok(());
+        }
+        let heartbeat = now >= self.ledger.heartbeat_due;
+        let size = self.reader.log()?.1;
+        let is_new = self.ledger.last.is_none_or(|last| last.size < size || !last.is_everywhere);
+        let is_wanted = is_new && now >= self.ledger.earliest;
+        let is_last = is_idle && !self.ledger.is_done(size);
+        if !heartbeat && !is_wanted && !is_last {
+            return Ok(());
+        }
+        if heartbeat {
+            self.ledger.heartbeat_due = now + self.ledger.heartbeat;
+        }
+        self.ledger.is_publishing = true;
+        let context = Arc::clone(&self.context);
+        // A log that just began says so itself; a daemon that began says that it runs.
+        let is_first = self.ledger.last.is_none() && size > 1;
+        let beat = (heartbeat || is_first).then_some(Event::Alive);
+        self.tasks.spawn(async move { Done::Log(edition(&context, beat).await) });
+        Ok(())
+    }
+}
+
+/// Records a keyring, then uses it.
+async fn take(context: &Context, offer: Offer) -> Result<(), AgentError> {
+    let (note, from) = (offer.note.clone(), offer.from.word());
+    context.queue.keyring_taken(note, from, offer.revision, offer.sha256).await?;
+    tracing::info!(revision = offer.revision, from, "took a keyring");
+    context.keys.take(offer);
+    Ok(context.queue.release(Reason::KeyringUnusable).await?)
+}
+
+/// One edition: the keyring is asked for, then every bucket gets what it has not.
+async fn edition(context: &Arc<Context>, beat: Option<Event>) -> Result<Outcome, AgentError> {
+    if context.keys.is_keyring() {
+        for bucket in &context.config.buckets {
+            look_for_keyring(context, bucket).await?;
+        }
+    }
+    if let Some(beat) = beat {
+        context.queue.enter(beat).await?;
+    }
+    let size = context.queue.reader()?.log()?.1;
+    context.queue.close_tiles(size).await?;
+    let head = context.queue.reader()?.head(size)?;
+    let checkpoint = Checkpoint::new(&context.config.dock, head);
+    // Before any bucket knows of it: a queue that is put back later is known by it.
+    let remember = {
+        let (path, text) = (context.config.state_dir.join(files::HEAD), checkpoint.to_string());
+        tokio::task::spawn_blocking(move || fs::replace(&path, text.as_bytes()))
+    };
+    let remembered = remember.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+    remembered.map_err(|error| AgentError::Halt(chain(&error)))?;
+    let note = checkpoint.sign(&context.signing_key).to_string();
+    let folder = folder(&context.config.dock, head.log);
+    let mut is_everywhere = true;
+    for bucket in &context.config.buckets {
+        is_everywhere &= publish_to(context, bucket, &folder, size, &note).await?;
+    }
+    Ok(Outcome { size, is_everywhere })
+}
+
+/// Publishes to one bucket; `false` where it failed and is to be tried again.
+async fn publish_to(
+    context: &Context,
+    config: &BucketConfig,
+    folder: &str,
+    size: u64,
+    checkpoint: &str,
+) -> Result<bool, AgentError> {
+    let name = &config.name;
+    let reader = context.queue.reader()?;
+    let known = reader.published(name)?;
+    if known.size == size {
+        return Ok(true);
+    }
+    context.queue.publishing(name.clone(), size).await?;
+    let edition = Edition {
+        folder,
+        published: known.size,
+        attempted: known.attempted,
+        size,
+        checkpoint,
+        piece: move |piece| reader.piece(piece),
+    };
+    let published = match context.buckets.open(config) {
+        Ok(bucket) => publish(&bucket, edition).await,
+        Err(error) => Err(PublishError::Bucket(error)),
+    };
+    match published {
+        Ok(()) => {
+            tracing::debug!(bucket = name, size, "the log is published");
+            context.queue.published(name.clone(), Ok(size)).await?;
+            Ok(true)
+        }
+        Err(PublishError::Bucket(error)) => {
+            let cause = chain(&error);
+            tracing::warn!(bucket = name, "the log is not published: {cause}");
+            context.queue.published(name.clone(), Err(cause)).await?;
+            Ok(false)
+        }
+        Err(PublishError::Forked { key }) => {
+            context.queue.forked(key.clone()).await?;
+            Err(AgentError::Forked { key })
+        }
+        Err(PublishError::Log(error)) => Err(error.into()),
+    }
+}
+
+/// Takes the keyring that a bucket has, where it may be read and is a later one. What a bucket
+/// says is worth only its signature: anything else changes nothing.
+async fn look_for_keyring(context: &Context, config: &BucketConfig) -> Result<(), AgentError> {
+    let Ok(bucket) = context.buckets.open(config) else { return Ok(()) };
+    let note = match bucket.read_all("keyring", NOTE_SIZE_MAX as u64).await {
+        Ok(note) => note,
+        Err(BucketError::Missing | BucketError::Refused(_)) => return Ok(()),
+        Err(error) => {
+            tracing::debug!(bucket = config.name, "cannot look for a keyring: {}", chain(&error));
+            return Ok(());
+        }
+    };
+    match context.keys.look_at(&note) {
+        Ok(Some(offer)) => take(context, offer).await,
+        Ok(None) => Ok(()),
+        Err(error) => {
+            tracing::debug!(bucket = config.name, "its keyring is of no use: {}", chain(&error));
+            Ok(())
+        }
+    }
+}

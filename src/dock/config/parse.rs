@@ -1,0 +1,327 @@
+//! From the text of a config file to checked values, or to every mistake in it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    BucketConfig, CameraRule, Config, ConfigError, EraseWhen, Keys, Problem, Watch, Witness,
+};
+use crate::edge::credentials;
+use crate::envelope::recipient::{Recipient, Recipients};
+use crate::note::{Kind, VerifierKey};
+
+/// Names that copy tools give to unfinished files.
+const IGNORE_DEFAULT: [&str; 5] = ["*.part", "*.tmp", ".~*", "*.filepart", "*.crdownload"];
+const SETTLE_SECONDS_DEFAULT: u64 = 5;
+const RESCAN_SECONDS_DEFAULT: u64 = 60;
+const HEARTBEAT_SECONDS_DEFAULT: u64 = 3600;
+/// A name is part of every object's key, and of the queue's.
+const NAME_LENGTH_MAX: usize = 64;
+
+impl Config {
+    /// Parses the text of a config file. Every problem found is reported, not only the first.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        let raw: Raw = toml::from_str(text).map_err(|error| {
+            let span = error.span().unwrap_or(0..0);
+            ConfigError { problems: vec![Problem::at(text, &span, error.message().to_owned())] }
+        })?;
+        let mut check = Check { text, problems: Vec::new() };
+        let config = check.config(raw);
+        match config {
+            Some(config) if check.problems.is_empty() => Ok(config),
+            _ => Err(ConfigError { problems: check.problems }),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    dock: Spanned<String>,
+    state_dir: Spanned<PathBuf>,
+    recipients: Option<Spanned<Vec<Spanned<String>>>>,
+    keyring: Option<Spanned<PathBuf>>,
+    authority: Option<Spanned<String>>,
+    witness: Option<RawWitness>,
+    keep_sealed: Option<Spanned<String>>,
+    rescan_seconds: Option<Spanned<u64>>,
+    heartbeat_seconds: Option<Spanned<u64>>,
+    watch: Spanned<Vec<RawWatch>>,
+    #[serde(default)]
+    bucket: Vec<RawBucket>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWitness {
+    url: Spanned<String>,
+    key: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWatch {
+    path: Spanned<PathBuf>,
+    camera: Option<Spanned<String>>,
+    settle_seconds: Option<Spanned<u64>>,
+    erase: Option<Spanned<EraseWhen>>,
+    ignore: Option<Vec<String>>,
+    completion_marker: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBucket {
+    name: Spanned<String>,
+    url: Spanned<String>,
+    #[serde(default)]
+    options: BTreeMap<String, Spanned<String>>,
+    credentials_file: Option<Spanned<PathBuf>>,
+    required: Option<bool>,
+    trust_acknowledgement: Option<bool>,
+}
+
+/// Collects problems while the raw values become checked ones.
+struct Check<'a> {
+    text: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn wrong<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
+        self.problems.push(Problem::at(self.text, &at.span(), message.into()));
+    }
+
+    fn config(&mut self, raw: Raw) -> Option<Config> {
+        self.name(&raw.dock);
+        self.absolute(&raw.state_dir);
+        let keys = self.keys(&raw);
+        let witness = raw.witness.as_ref().and_then(|witness| self.witness(witness));
+        if raw.watch.get_ref().is_empty() {
+            self.wrong(&raw.watch, "at least one [[watch]] is needed");
+        }
+        let buckets: Vec<_> = raw.bucket.iter().map(|bucket| self.bucket(bucket)).collect();
+        for (index, bucket) in raw.bucket.iter().enumerate() {
+            let name = bucket.name.get_ref();
+            if raw.bucket[..index].iter().any(|other| other.name.get_ref() == name) {
+                self.wrong(&bucket.name, format!("bucket `{name}` is there twice"));
+            }
+        }
+        let has_required = buckets.iter().any(|bucket| bucket.required);
+        let mut watches = Vec::new();
+        for watch in raw.watch.get_ref() {
+            self.folders_apart(&watch.path, &watches, &raw.state_dir, &buckets);
+            let checked = self.watch(watch);
+            if checked.erase != EraseWhen::Never && !has_required {
+                let message = "no bucket is required, so erasing would lose clips: add a \
+                               [[bucket]], or set erase = \"never\"";
+                self.wrong(&watch.path, message);
+            }
+            watches.push(checked);
+        }
+        let keep_sealed_seconds = match &raw.keep_sealed {
+            None => 0,
+            Some(text) => parse_seconds(text.get_ref()).unwrap_or_else(|| {
+                self.wrong(text, "expected a duration such as \"0s\", \"12h\" or \"30d\"");
+                0
+            }),
+        };
+        let rescan_seconds = self.seconds(raw.rescan_seconds, RESCAN_SECONDS_DEFAULT, 1..86_401);
+        let heartbeat_seconds =
+            self.seconds(raw.heartbeat_seconds, HEARTBEAT_SECONDS_DEFAULT, 1..86_401);
+        Some(Config {
+            dock: raw.dock.into_inner(),
+            state_dir: raw.state_dir.into_inner(),
+            keys: keys?,
+            watches,
+            buckets,
+            keep_sealed_seconds,
+            rescan_seconds,
+            heartbeat_seconds,
+            witness,
+        })
+    }
+
+    fn name(&mut self, name: &Spanned<String>) {
+        let text = name.get_ref();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if text.is_empty() || text.len() > NAME_LENGTH_MAX || !text.chars().all(allowed) {
+            let message = format!("expected 1 to {NAME_LENGTH_MAX} of a-z A-Z 0-9 - _ .");
+            self.wrong(name, message);
+        } else if text.starts_with('.') {
+            self.wrong(name, "a name must not begin with a dot");
+        }
+    }
+
+    fn absolute(&mut self, path: &Spanned<PathBuf>) {
+        let plain = |c: Component<'_>| matches!(c, Component::RootDir | Component::Normal(_));
+        if !path.get_ref().is_absolute() || !path.get_ref().components().all(plain) {
+            self.wrong(path, "expected an absolute path without `..`");
+        }
+    }
+
+    /// Either the config says whom to seal to, or the keyring of a pinned authority does.
+    fn keys(&mut self, raw: &Raw) -> Option<Keys> {
+        match (&raw.recipients, &raw.keyring, &raw.authority) {
+            (Some(recipients), None, None) => self.recipients(recipients).map(Keys::Here),
+            (None, Some(file), Some(authority)) => {
+                self.absolute(file);
+                let authority = self.verifier_key(authority, Kind::Note)?;
+                Some(Keys::Keyring { file: file.get_ref().clone(), authority })
+            }
+            (None, Some(file), None) => {
+                self.wrong(file, "a keyring needs `authority`, the root's verifier key");
+                None
+            }
+            (None, None, Some(authority)) => {
+                self.wrong(authority, "an authority needs `keyring`, the file of its keyring");
+                None
+            }
+            (Some(recipients), _, _) => {
+                self.wrong(recipients, "either `recipients`, or `keyring` and `authority`");
+                None
+            }
+            (None, None, None) => {
+                let message = "nobody to seal to: set `keyring` and `authority`, or `recipients`";
+                self.wrong(&raw.dock, message);
+                None
+            }
+        }
+    }
+
+    fn verifier_key(&mut self, raw: &Spanned<String>, kind: Kind) -> Option<VerifierKey> {
+        match raw.get_ref().parse::<VerifierKey>() {
+            Ok(key) if key.kind() == kind => return Some(key),
+            Ok(_) => self.wrong(raw, "a key of the wrong kind: witness and authority differ"),
+            Err(error) => self.wrong(raw, error.to_string()),
+        }
+        None
+    }
+
+    fn witness(&mut self, raw: &RawWitness) -> Option<Witness> {
+        let url = raw.url.get_ref();
+        if !["https://", "http://"].iter().any(|scheme| url.starts_with(scheme)) {
+            self.wrong(&raw.url, "expected https://HOST");
+        }
+        let key = self.verifier_key(&raw.key, Kind::Cosignature)?;
+        Some(Witness { url: url.clone(), key })
+    }
+
+    fn recipients(&mut self, raw: &Spanned<Vec<Spanned<String>>>) -> Option<Recipients> {
+        let mut recipients = Vec::new();
+        for text in raw.get_ref() {
+            match text.get_ref().parse::<Recipient>() {
+                Ok(recipient) => recipients.push(recipient),
+                Err(error) => self.wrong(text, format!("not a recipient: {error}")),
+            }
+        }
+        if recipients.len() < raw.get_ref().len() {
+            return None;
+        }
+        Recipients::new(recipients).map_err(|error| self.wrong(raw, error.to_string())).ok()
+    }
+
+    fn seconds(&mut self, raw: Option<Spanned<u64>>, default: u64, range: Range<u64>) -> u64 {
+        let Some(seconds) = raw else { return default };
+        if !range.contains(seconds.get_ref()) {
+            let message = format!("expected {} to {} seconds", range.start, range.end - 1);
+            self.wrong(&seconds, message);
+        }
+        seconds.into_inner()
+    }
+
+    /// A folder inside another one would be sealed twice, or sealed files sealed again.
+    fn folders_apart(
+        &mut self,
+        path: &Spanned<PathBuf>,
+        earlier: &[Watch],
+        state_dir: &Spanned<PathBuf>,
+        buckets: &[BucketConfig],
+    ) {
+        let overlap = |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a);
+        let path_text = path.get_ref();
+        for watch in earlier {
+            if overlap(&watch.path, path_text) {
+                self.wrong(path, format!("overlaps the watch folder {}", watch.path.display()));
+            }
+        }
+        if overlap(state_dir.get_ref(), path_text) {
+            self.wrong(path, "overlaps state_dir: sealed clips would be sealed again");
+        }
+        for bucket in buckets {
+            if bucket.folder().is_some_and(|folder| overlap(&folder, path_text)) {
+                let message = format!("overlaps the folder of bucket `{}`", bucket.name);
+                self.wrong(path, message);
+            }
+        }
+    }
+
+    fn watch(&mut self, raw: &RawWatch) -> Watch {
+        self.absolute(&raw.path);
+        let camera = raw.camera.as_ref().and_then(|rule| {
+            CameraRule::parse(rule.get_ref()).map_err(|why| self.wrong(rule, why)).ok()
+        });
+        let marker = raw.completion_marker.as_ref();
+        if let Some(marker) = marker
+            && (marker.get_ref().is_empty() || marker.get_ref().contains(['/', '*']))
+        {
+            self.wrong(marker, "expected a suffix such as \".done\"");
+        }
+        let settle = raw.settle_seconds.clone();
+        Watch {
+            path: raw.path.get_ref().clone(),
+            camera,
+            settle_seconds: self.seconds(settle, SETTLE_SECONDS_DEFAULT, 0..86_401),
+            erase: raw.erase.as_ref().map_or(EraseWhen::WhenStored, |erase| *erase.get_ref()),
+            ignore: raw.ignore.clone().unwrap_or_else(|| IGNORE_DEFAULT.map(Into::into).into()),
+            completion_marker: marker.map(|marker| marker.get_ref().clone()),
+        }
+    }
+
+    fn bucket(&mut self, raw: &RawBucket) -> BucketConfig {
+        self.name(&raw.name);
+        let url = raw.url.get_ref();
+        if !["s3://", "file:///"].iter().any(|scheme| url.starts_with(scheme)) {
+            self.wrong(&raw.url, "expected s3://BUCKET/PREFIX or file:///PATH");
+        }
+        for (option, value) in &raw.options {
+            if credentials::is_secret(option) {
+                let message = format!(
+                    "`{option}` is a secret: put it into a credentials_file, a systemd \
+                     credential or the environment"
+                );
+                self.wrong(value, message);
+            }
+        }
+        if let Some(file) = &raw.credentials_file {
+            self.absolute(file);
+        }
+        let plain =
+            |(key, value): (&String, &Spanned<String>)| (key.clone(), value.get_ref().clone());
+        BucketConfig {
+            name: raw.name.get_ref().clone(),
+            url: url.clone(),
+            options: raw.options.iter().map(plain).collect(),
+            credentials_file: raw.credentials_file.as_ref().map(|file| file.get_ref().clone()),
+            required: raw.required.unwrap_or(true),
+            trust_acknowledgement: raw.trust_acknowledgement.unwrap_or(false),
+        }
+    }
+}
+
+/// `90s`, `15m`, `12h`, `30d`.
+fn parse_seconds(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
