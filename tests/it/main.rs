@@ -11,6 +11,7 @@ mod bad_input;
 mod buckets;
 mod canary;
 mod cannot_open;
+mod clip_vectors;
 mod corpus;
 mod demo;
 mod desk;
