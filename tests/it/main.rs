@@ -24,6 +24,7 @@ mod memory_image;
 mod parts;
 mod peers;
 mod plugins;
+mod properties;
 mod selftest;
 mod service;
 mod vectors;
