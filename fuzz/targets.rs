@@ -4,9 +4,9 @@ use std::io::{Cursor, Read};
 
 use dockseal::authority::armor::Unarmored;
 use dockseal::authority::identity::Identities;
+use dockseal::authority::manifest::from_text;
 use dockseal::authority::open::open;
 use dockseal::envelope::header::Header;
-use dockseal::envelope::manifest::Manifest;
 use dockseal::envelope::recipient::Recipient;
 use dockseal::envelope::stream::payload_size;
 
@@ -47,12 +47,10 @@ pub fn identity_file(data: &[u8]) {
 
 /// A manifest that is taken is written again with nothing lost, and names paths without panic.
 pub fn manifest(data: &[u8]) {
-    let Ok(value) = serde_json::from_slice::<serde_json::Value>(data) else { return };
-    if let Ok(manifest) = serde_json::from_value::<Manifest>(value) {
+    if let Some(manifest) = from_text(data) {
         let _ = (manifest.name.to_path(), manifest.folder.to_path());
-        let again = serde_json::to_value(&manifest).expect("JSON");
-        let second: Manifest = serde_json::from_value(again).expect("our own JSON");
-        assert_eq!(second, manifest);
+        let again = serde_json::to_vec(&manifest).expect("JSON");
+        assert_eq!(from_text(&again), Some(manifest), "what we write, we take");
     }
 }
 

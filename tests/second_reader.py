@@ -3,7 +3,8 @@
 
     second_reader.py --identity FILE [--out FILE] [--commitment HEX] [--any] CLIP
 
-Opens CLIP, checks everything that docs/format.md section 8 asks for, and prints the manifest.
+Opens CLIP, checks everything that docs/format.md section 8 asks for, and prints the manifest:
+null where it is invalid or of a later version, which keeps no clip from opening.
 With --any, CLIP may be any age v1 file: its name is not compared and it needs no manifest.
 Exit codes: 0 intact, 1 failed, 2 usage, 12 no identity fits, 13 changed or cut short.
 
@@ -12,6 +13,7 @@ Needs Python 3.11 and `cryptography` 48 (the first primitives, and ML-KEM-768).
 
 import argparse
 import base64
+import datetime
 import hashlib
 import hmac
 import json
@@ -30,6 +32,7 @@ STANZA_COUNT_MAX = 1_024
 CHUNK_SIZE = 65_536
 TAG_SIZE = 16
 MANIFEST_TYPE = "dockseal.manifest/v1"
+NESTING_MAX = 64
 ZERO_NONCE = bytes(12)
 
 
@@ -281,14 +284,28 @@ def refuse_twice(pairs):
     return dict(pairs)
 
 
-def read_manifest(stanzas, file_key):
-    """The manifest, or None where there is none. Only after verify_mac."""
+def refuse_constant(name):
+    raise Refused(f"{name} in a manifest")  # Python takes NaN and Infinity for JSON
+
+
+def find_manifest(stanzas, file_key):
+    """("found", manifest), or ("absent", "invalid" or "later", why not). Only after verify_mac."""
     found = [stanza for stanza in stanzas if stanza[0].startswith("dockseal.manifest/")]
     if not found:
-        return None
+        return "absent", "no manifest: not a sealed clip"
+    if len(found) == 1 and found[0][0] != MANIFEST_TYPE:
+        return "later", "the manifest is of a later version of dockseal"
+    try:
+        return "found", read_manifest(found, file_key)
+    except Refused as error:
+        return "invalid", str(error)
+
+
+def read_manifest(found, file_key):
+    """The manifest of the stanzas that may have one."""
     kind, args, body = found[0]
-    if len(found) > 1 or kind != MANIFEST_TYPE or len(args) != 1:
-        raise Refused("a second manifest, one of a later version, or one without its salt")
+    if len(found) > 1 or len(args) != 1:
+        raise Refused("a second manifest, or one without its salt")
     salt = unbase64(args[0])
     text_size = len(body) - TAG_SIZE
     if len(salt) != 16 or text_size % 512 or not 0 < text_size <= 8192:
@@ -296,12 +313,29 @@ def read_manifest(stanzas, file_key):
     text = aead_open(hkdf(file_key, salt, MANIFEST_TYPE.encode()), ZERO_NONCE, body)
     if text is None:
         raise Refused("the manifest was not sealed with this clip")
+    if not re.fullmatch(rb"\{.*\} *", text, re.DOTALL):
+        raise Refused("the manifest is not an object and its padding")
     try:
-        manifest = json.loads(text.decode("utf-8").rstrip(" "), object_pairs_hook=refuse_twice)
-    except ValueError:
+        manifest = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=refuse_twice,
+            parse_constant=refuse_constant,
+            parse_int=lambda digits: -0.0 if digits == "-0" else int(digits),  # no integer of ours
+        )
+        json.dumps(manifest, ensure_ascii=False).encode("utf-8")  # half a pair cannot be encoded
+        refuse_deep(manifest, NESTING_MAX)
+    except (ValueError, RecursionError):
         raise Refused("the manifest is not JSON") from None
     check_fields(manifest)
     return manifest
+
+
+def refuse_deep(value, levels):
+    if isinstance(value, (dict, list)):
+        if levels == 0:
+            raise Refused("a manifest with values nested too deep")
+        for inner in value.values() if isinstance(value, dict) else value:
+            refuse_deep(inner, levels - 1)
 
 
 def check_fields(manifest):
@@ -314,11 +348,16 @@ def check_fields(manifest):
         return type(value) is int and 0 <= value < 1 << 64
 
     def time(value):
-        pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z"
-        return isinstance(value, str) and re.fullmatch(pattern, value)
+        pattern = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z"
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            return False
+        try:
+            return bool(datetime.datetime.fromisoformat(value[:19]))
+        except ValueError:
+            return False
 
     rules = {
-        "version": lambda value: integer(value) and value >= 1,
+        "version": lambda value: integer(value) and 1 <= value < 1 << 32,
         "dock": lambda value: isinstance(value, str),
         "name": name,
         "folder": name,
@@ -354,18 +393,19 @@ def open_clip(args, out):
         stanzas, covered, mac = read_header(file)
         file_key = unwrap(stanzas, read_identities(args.identity))
         verify_mac(file_key, covered, mac)
-        manifest = read_manifest(stanzas, file_key)
-        if manifest is None and not args.any:
-            raise Refused("no manifest: not a sealed clip")
+        finding, manifest = find_manifest(stanzas, file_key)
+        if finding == "absent" and not args.any:
+            raise Refused(manifest)
         digest, size = hashlib.sha256(), 0
         for piece in read_payload(file, file_key):
             digest.update(piece)
             size += len(piece)
             out.write(piece)
-    if manifest is None:
+    if finding != "found":
+        print(f"second_reader: note: {manifest}", file=sys.stderr)
         return None
     if size != manifest["size_bytes"]:
-        raise Refused("the clip's size is not the manifest's")
+        print("second_reader: note: the clip's size is not the manifest's", file=sys.stderr)
     salt = unbase64(manifest["commitment_salt"])
     commitment = hashlib.sha256(salt + digest.digest()).hexdigest()
     if args.commitment not in (None, commitment):

@@ -7,6 +7,7 @@
 //! plugin         keys that only another program can use
 //! unwrap         a header's stanzas ─▶ the file key
 //! armor          an age file as text
+//! manifest       what is known of a clip: the one form of its text
 //! open           header verified ─▶ manifest, payload
 //! payload        the chunks, each released only after it verified
 //! parallel       all chunks, on all cores
@@ -21,6 +22,7 @@ pub mod catalogue;
 pub mod fetch;
 pub mod identity;
 pub mod identity_file;
+pub mod manifest;
 pub mod open;
 pub mod parallel;
 pub mod passphrase;

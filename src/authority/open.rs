@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::armor::Unarmored;
 use super::identity::Identities;
+use super::manifest::from_text;
 use super::payload::{PayloadError, PayloadReader};
 use super::plugin::PluginError;
 use super::unwrap::{StanzaError, sealed_to, unwrap};
@@ -121,8 +122,7 @@ fn read_manifest(stanza: &Stanza, file_key: &FileKey) -> Result<Manifest, Manife
     ChaCha20Poly1305::new(manifest_key(file_key, &salt).as_bytes().into())
         .decrypt_inout_detached(&[0u8; 12].into(), b"", json.as_mut_slice().into(), &(*tag).into())
         .map_err(|_| ManifestError::NotVerified)?;
-    // The error of serde_json may quote a name, so it is not kept.
-    serde_json::from_slice(&json).map_err(|_| ManifestError::Json)
+    from_text(&json).ok_or(ManifestError::Json)
 }
 
 /// Why a manifest cannot be read although the clip can.

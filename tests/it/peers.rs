@@ -1,4 +1,20 @@
 //! Other people's age opens what dockseal seals, and dockseal what they seal, byte for byte.
+//!
+//! All that each of them can, by type of recipient; ▶ we seal and it opens, ◀ it seals and we open:
+//!
+//! | peer                        | X25519 | mlkem768x25519 | p256tag | mlkem768p256tag |
+//! | ---                         | ---    | ---            | ---     | ---             |
+//! | age 1.1.1, Go               | ▶ ◀    | cannot         | cannot  | cannot          |
+//! | age 1.3, Go                 | ▶ ◀    | ▶ ◀            | ▶ ◀     | ◀               |
+//! | pyrage 1.4, Rust (as rage)  | ▶ ◀    | cannot         | ◀       | ◀               |
+//! | age-encryption 0.3, npm     | ▶ ◀    | ▶ ◀            | ◀       | ◀               |
+//! | our second reader, Python   | ▶      | ▶              | cannot  | cannot          |
+//!
+//! The columns of tags are in `plugins.rs`: such keys are in hardware, so that only a plugin opens
+//! them, for age as for us, and age's own `age-plugin-tagtest` is the only one without hardware.
+//! We do not seal to mlkem768p256tag (docs/format.md §3.4). The second reader is in
+//! `clip_vectors.rs`. rage itself is not here: pyrage is the same crate, and building rage takes
+//! minutes; by hand it gave the same.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
@@ -14,12 +30,18 @@ use crate::support::tools::needs;
 use crate::support::{authority, peers, scratch, sha256};
 
 /// Empty, tiny, and one byte around the ends of chunks of 64 KiB.
-const SIZES: [usize; 8] = [0, 1, 65_535, 65_536, 65_537, 131_072, (1 << 20) + 3, 100_000_000];
+pub const SIZES: [usize; 8] = [0, 1, 65_535, 65_536, 65_537, 131_072, (1 << 20) + 3, 100_000_000];
 
 /// Seals a file to one recipient, with a manifest as the dock writes it.
 pub fn seal_file(clip: &Path, sealed: &Path, keys: &Keys) -> Sealed {
+    seal_file_to(clip, sealed, &[&keys.recipient])
+}
+
+/// As [`seal_file`], to several.
+pub fn seal_file_to(clip: &Path, sealed: &Path, recipients: &[&str]) -> Sealed {
     let rng = &mut UnwrapErr(getrandom::SysRng);
-    let recipients = Recipients::new(vec![keys.recipient.parse().unwrap()]).unwrap();
+    let recipients = recipients.iter().map(|text| text.parse().unwrap()).collect();
+    let recipients = Recipients::new(recipients).unwrap();
     let manifest = Manifest {
         version: VERSION,
         dock: "test-dock-1".into(),

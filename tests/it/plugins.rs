@@ -4,13 +4,17 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::peers::seal_file;
-use crate::support::peers::{Keys, Peer, hybrid_keys};
+use crate::peers::{SIZES, seal_file, seal_file_to};
+use crate::support::peers::{Keys, Peer, classic_keys, hybrid_keys};
 use crate::support::tools::{Tool, needs};
 use crate::support::{authority, peers, scratch, sha256};
 
 /// What `age-plugin-tagtest` opens, a stand-in for a hardware key: its source has it.
-const TAG_RECIPIENT: &str = "age1tag1qwe0kafsjrar4txm6heqnhpfuggzr0gvznz7fvygxrlq90u5mq2pysxtw6h";
+pub const TAG_RECIPIENT: &str =
+    "age1tag1qwe0kafsjrar4txm6heqnhpfuggzr0gvznz7fvygxrlq90u5mq2pysxtw6h";
+
+/// Its post-quantum key, an `mlkem768p256tag`; behind a line that says so.
+const TAG_PQ_RECIPIENT: &str = include_str!("support/tagtest-pq.recipient");
 
 /// age 1.3's plugins, before all other programs.
 fn path() -> OsString {
@@ -47,8 +51,12 @@ fn pq_identity(keys: &Keys, folder: &Path) -> PathBuf {
 }
 
 fn clip(folder: &Path) -> PathBuf {
+    clip_of(200_000, folder)
+}
+
+fn clip_of(size: usize, folder: &Path) -> PathBuf {
     let clip = folder.join("0001.mp4");
-    std::fs::write(&clip, vec![7; 200_000]).unwrap();
+    std::fs::write(&clip, vec![7; size]).unwrap();
     clip
 }
 
@@ -98,16 +106,72 @@ fn a_plugin_without_the_key_says_so() {
 
 #[test]
 fn a_hardware_key_opens_what_others_sealed_to_it() {
-    needs!(Age13, AgeEncryption);
+    needs!(Age13, AgeEncryption, Pyrage);
     let dir = scratch();
-    let clip = clip(dir.path());
     let identity = empty_identity("tagtest", dir.path());
-    for peer in [Peer::Age13, Peer::AgeEncryption] {
-        let sealed = dir.path().join(format!("{peer:?}.age"));
-        peers::encrypt(peer, TAG_RECIPIENT, &clip, &sealed);
+    let recipients = [TAG_RECIPIENT, TAG_PQ_RECIPIENT.lines().last().unwrap()];
+    // Not the last, 100 MB: six times that would take minutes, and `peers.rs` has it of each peer.
+    let sizes = SIZES.into_iter().take(SIZES.len() - 1);
+    for (size, recipient) in sizes.flat_map(|size| recipients.map(|it| (size, it))) {
+        let dir = scratch();
+        let clip = clip_of(size, dir.path());
+        for peer in [Peer::Age13, Peer::AgeEncryption, Peer::Pyrage] {
+            let sealed = dir.path().join(format!("{peer:?}.age"));
+            peers::encrypt(peer, recipient, &clip, &sealed);
+            let out = scratch();
+            authority::finish(&mut open_with(&identity, &sealed, out.path())).expect_code(0);
+            let opened = out.path().join(format!("{peer:?}"));
+            assert_eq!(sha256(&opened), sha256(&clip), "{size} bytes of {peer:?}");
+        }
+    }
+}
+
+/// Opens with age 1.3 and its plugin.
+fn sha256_by_age(identity: &Path, sealed: &Path) -> String {
+    let dir = scratch();
+    let opened = dir.path().join("opened");
+    let mut age = Command::new(Tool::Age13.path());
+    age.arg("-d").arg("-i").arg(identity).arg(sealed).env("PATH", path());
+    age.stdout(std::fs::File::create_new(&opened).unwrap());
+    peers::run(&mut age);
+    sha256(&opened)
+}
+
+#[test]
+fn a_hardware_key_opens_what_we_seal_to_it() {
+    needs!(Age13);
+    let dir = scratch();
+    let identity = empty_identity("tagtest", dir.path());
+    for size in SIZES {
+        let dir = scratch();
+        let clip = clip_of(size, dir.path());
+        let sealed = dir.path().join("sealed.age");
+        seal_file_to(&clip, &sealed, &[TAG_RECIPIENT]);
+        assert_eq!(sha256_by_age(&identity, &sealed), sha256(&clip), "{size} bytes");
         let out = scratch();
         authority::finish(&mut open_with(&identity, &sealed, out.path())).expect_code(0);
-        assert_eq!(sha256(&out.path().join(format!("{peer:?}"))), sha256(&clip));
+        let opened = out.path().join(clip.file_name().unwrap());
+        assert_eq!(sha256(&opened), sha256(&clip), "{size} bytes");
+    }
+}
+
+#[test]
+fn a_clip_for_hardware_and_for_a_file_opens_with_either() {
+    needs!(Age, Age13);
+    let dir = scratch();
+    let (clip, sealed) = (clip(dir.path()), dir.path().join("sealed.age"));
+    let keys = classic_keys(dir.path());
+    // The order of the stanzas is the config's: the hardware's may be the first and the last.
+    for recipients in [[TAG_RECIPIENT, &keys.recipient], [&keys.recipient, TAG_RECIPIENT]] {
+        seal_file_to(&clip, &sealed, &recipients);
+        let identity = empty_identity("tagtest", dir.path());
+        assert_eq!(sha256_by_age(&identity, &sealed), sha256(&clip));
+        for peer in [Peer::Age, Peer::Age13] {
+            assert_eq!(peers::sha256_opened(peer, &keys, &sealed), sha256(&clip), "{peer:?}");
+        }
+        let opened = authority::sha256_opened(&keys.identity_file, &sealed);
+        assert_eq!(opened, sha256(&clip));
+        std::fs::remove_file(&sealed).unwrap();
     }
 }
 

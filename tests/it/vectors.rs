@@ -23,10 +23,11 @@ use crate::support::{peers, scratch};
 /// As many as cctv-age 0.2.0 has.
 const COUNT: usize = 143;
 
-struct Vector {
-    name: String,
-    facts: Vec<(String, String)>,
-    file: Vec<u8>,
+/// A file, and what is said of it.
+pub struct Vector {
+    pub name: String,
+    pub facts: Vec<(String, String)>,
+    pub file: Vec<u8>,
 }
 
 impl Vector {
@@ -34,11 +35,12 @@ impl Vector {
         facts.iter().filter(|(name, _)| name == key).map(|(_, value)| value.clone()).collect()
     }
 
-    fn one(&self, key: &str) -> Option<String> {
+    /// The first fact of this name.
+    pub fn one(&self, key: &str) -> Option<String> {
         Vector::all(key, &self.facts).into_iter().next()
     }
 
-    fn identities(&self) -> Identities {
+    pub fn identities(&self) -> Identities {
         let mut identities = Identities::default();
         for text in Vector::all("identity", &self.facts) {
             identities.append(Identities::read(&mut text.as_bytes()).unwrap());
@@ -113,10 +115,10 @@ fn class_of_payload(error: &PayloadError) -> &'static str {
 }
 
 /// What our reader makes of a vector: the class, and what it released.
-type Seen = (&'static str, Vec<u8>);
+pub type Seen = (&'static str, Vec<u8>);
 
 /// Chunk after chunk, as a `Read`.
-fn streamed(vector: &Vector) -> Seen {
+pub fn streamed(vector: &Vector) -> Seen {
     let mut released = Vec::new();
     // A small buffer, so that lines, chunks and reads never coincide.
     let input = BufReader::with_capacity(100, vector.file.as_slice());
@@ -133,7 +135,7 @@ fn streamed(vector: &Vector) -> Seen {
 }
 
 /// On several cores, as `open` does it.
-fn copied(vector: &Vector) -> Seen {
+pub fn copied(vector: &Vector) -> Seen {
     let mut released = Vec::new();
     let (_, payload) = match open(vector.file.as_slice(), &vector.identities()) {
         Ok(opened) => opened,
@@ -151,7 +153,7 @@ fn copied(vector: &Vector) -> Seen {
 }
 
 /// From the middle, as `open --bytes` does it, once the end verified. Not for armor.
-fn sought(vector: &Vector) -> Seen {
+pub fn sought(vector: &Vector) -> Seen {
     let mut released = Vec::new();
     let source = Cursor::new(vector.file.as_slice());
     let mut reader = match SeekReader::open(source, &vector.identities()) {

@@ -15,7 +15,7 @@ pub enum Peer {
     Age13,
     /// npm's age-encryption, in TypeScript. Opens X25519 and mlkem768x25519. Needs `AgeEncryption`.
     AgeEncryption,
-    /// pyrage, which is rage, in Rust. Opens X25519. Needs `Pyrage`.
+    /// pyrage, which is rage, in Rust. Opens X25519, seals to tags too. Needs `Pyrage`.
     Pyrage,
 }
 
