@@ -6,3 +6,5 @@ pub mod credentials;
 pub mod fs;
 #[cfg(feature = "dock")]
 pub mod systemd;
+#[cfg(feature = "dock")]
+pub mod witness;

@@ -22,6 +22,8 @@ pub(super) struct StandingJson {
     unacknowledged: bool,
     /// Buckets that have not the whole log.
     behind: Vec<BehindJson>,
+    /// Why the last checkpoint has no cosignature of the witness.
+    witness_problem: Option<String>,
     /// The last good keyring; none where the recipients stand in the config.
     keyring: Option<KeyringJson>,
 }
@@ -70,7 +72,16 @@ pub(super) fn gather(
         days_left: keyring.days_left(day_of(now)),
     });
     let (forked, unacknowledged) = (reader.forked()?, reader.is_unacknowledged()?);
-    Ok(StandingJson { log: log.to_string(), log_size, forked, unacknowledged, behind, keyring })
+    let witness_problem = config.witness.as_ref().map(|_| reader.witness_problem()).transpose()?;
+    Ok(StandingJson {
+        log: log.to_string(),
+        log_size,
+        forked,
+        unacknowledged,
+        behind,
+        witness_problem: witness_problem.flatten(),
+        keyring,
+    })
 }
 
 impl StandingJson {
@@ -106,7 +117,8 @@ impl StandingJson {
                 format!("{} not in {} yet{since}", behind.entry_count, behind.bucket)
             }
         };
-        format!("log       {} entries, {published}{keyring}", self.log_size)
+        let witness = if self.witness_problem.is_some() { "; the witness failed" } else { "" };
+        format!("log       {} entries, {published}{witness}{keyring}", self.log_size)
     }
 }
 
@@ -126,6 +138,7 @@ impl StandingJson {
             forked: Some("key".into()),
             unacknowledged: true,
             behind: vec![behind],
+            witness_problem: Some("the witness failed".into()),
             keyring: Some(KeyringJson {
                 revision: 1_000_000,
                 expires: "2026-11-21".into(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::cosign::cosigned;
 use super::{Agent, AgentError, Context, Done, files};
 use crate::custody::checkpoint::Checkpoint;
 use crate::custody::entry::Event;
@@ -143,7 +144,7 @@ async fn edition(context: &Arc<Context>, beat: Option<Event>) -> Result<Outcome,
     };
     let remembered = remember.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     remembered.map_err(|error| AgentError::Halt(chain(&error)))?;
-    let note = checkpoint.sign(&context.signing_key).to_string();
+    let note = cosigned(context, head, checkpoint.sign(&context.signing_key)).await?.to_string();
     let folder = folder(&context.config.dock, head.log);
     let mut is_everywhere = true;
     for bucket in &context.config.buckets {

@@ -1,6 +1,7 @@
 //! The agent: asks the lifecycle what is next for each clip, has it done, and records it.
 
 mod account;
+mod cosign;
 mod discover;
 mod recover;
 mod state;

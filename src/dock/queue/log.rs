@@ -203,6 +203,19 @@ impl Queue {
         .await
     }
 
+    /// Notes what the witness said: up to which size it cosigned, or why it did not.
+    pub async fn witnessed(&self, outcome: Result<u64, String>) -> Result<(), QueueError> {
+        self.ask(move |tx| match outcome {
+            Ok(size) => {
+                tx.execute("DELETE FROM meta WHERE key = 'witness_problem'", [])?;
+                let log = current(tx)?.0;
+                set(tx, "witnessed", &format!("{log} {size}"))
+            }
+            Err(problem) => set(tx, "witness_problem", &problem),
+        })
+        .await
+    }
+
     /// Remembers that another log of this name is in a bucket: this one must not go on.
     pub async fn forked(&self, key: String) -> Result<(), QueueError> {
         self.ask(move |tx| set(tx, "forked", &key)).await
@@ -345,6 +358,20 @@ impl Reader {
     /// Whether this log does not continue an earlier one, and nobody acknowledged that yet.
     pub fn is_unacknowledged(&self) -> Result<bool, QueueError> {
         Ok(meta(&self.0, "unacknowledged")?.is_some())
+    }
+
+    /// The size up to which the witness cosigned the current log.
+    pub fn witnessed(&self) -> Result<u64, QueueError> {
+        let (log, _) = current(&self.0)?;
+        let known = meta(&self.0, "witnessed")?;
+        let known = known.as_deref().and_then(|known| known.split_once(' '));
+        let size = known.filter(|(of, _)| *of == log.to_string()).map(|(_, size)| size.parse());
+        Ok(size.and_then(Result::ok).unwrap_or(0))
+    }
+
+    /// Why the last checkpoint has no cosignature.
+    pub fn witness_problem(&self) -> Result<Option<String>, QueueError> {
+        meta(&self.0, "witness_problem")
     }
 
     /// The object that shows that another log has this one's name.

@@ -60,7 +60,10 @@ pub enum QueueError {
     #[error("the queue's writer has stopped")]
     Stopped,
     /// A schema of another version of dockseal.
-    #[error("the queue has schema {found}, this dockseal knows {known}: {}", version_advice(*found < *known))]
+    #[error(
+        "the queue has schema {found}, this dockseal knows {known}: {}",
+        version_advice(*found < *known)
+    )]
     Version {
         /// What the file says.
         found: i64,

@@ -13,8 +13,8 @@ use crate::hold::{Hold, Until};
 
 const COLUMNS: &str = "id, plaintext, folder, path, device_number, inode_number, size_bytes, \
     modified_ns, changed_ns, seen_at, settled_at, stored_at, gone_at, sealed_name, \
-    sealed_size_bytes, commitment, sealed_at, reread, in_spool, keyring_revision, hold_reason, hold_until, \
-    hold_since, hold_attempts, hold_cause";
+    sealed_size_bytes, commitment, sealed_at, reread, in_spool, keyring_revision, \
+    hold_reason, hold_until, hold_since, hold_attempts, hold_cause";
 
 /// SQLite has signed integers only; sizes, inodes and devices are kept by their bits.
 pub(super) fn signed(value: u64) -> i64 {

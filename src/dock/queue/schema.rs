@@ -91,8 +91,8 @@ CREATE TABLE bucket (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// The custody log. `log_node` has the hashes of the tile levels above the entries. Of the logs that
-/// a queue began, the last one is written to.
+/// The custody log. `log_node` has the hashes of the tile levels above the entries. Of the logs
+/// that a queue began, the last one is written to.
 const LOG_TABLES: &str = "
 CREATE TABLE log (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, began_at INTEGER NOT NULL)
   STRICT;
@@ -119,7 +119,8 @@ CREATE TABLE log_published (
   problem_since INTEGER,
   PRIMARY KEY (log, bucket)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE keyring (revision INTEGER PRIMARY KEY, note TEXT NOT NULL, source TEXT NOT NULL) STRICT;
+CREATE TABLE keyring (revision INTEGER PRIMARY KEY, note TEXT NOT NULL, source TEXT NOT NULL)
+  STRICT;
 ";
 
 /// Creates the database and begins its log; an existing one is opened as it is.
