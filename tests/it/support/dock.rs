@@ -79,11 +79,14 @@ impl Choices {
 
     fn config(&self, dir: &Path) -> String {
         let mut text = String::new();
-        let recipients = quoted_list(&self.recipients);
         let state_dir = quoted(&dir.join("state").display().to_string());
         let watch = quoted(&dir.join("dock").display().to_string());
         let _ = writeln!(text, "dock = \"test-dock-1\"\nstate_dir = {state_dir}");
-        let _ = writeln!(text, "recipients = {recipients}\n{}", self.more);
+        // Without any, `more` names a keyring.
+        if !self.recipients.is_empty() {
+            let _ = writeln!(text, "recipients = {}", quoted_list(&self.recipients));
+        }
+        let _ = writeln!(text, "{}", self.more);
         let _ = writeln!(text, "[[watch]]\npath = {watch}\nerase = {}", quoted(self.erase));
         let _ = writeln!(text, "settle_seconds = {}", self.settle_seconds);
         if let Some(camera) = &self.camera {

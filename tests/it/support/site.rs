@@ -69,6 +69,18 @@ impl Site {
         Site { dock: Dock::new(&choices), choices, beside }
     }
 
+    /// Copies the state directory, as a backup, or somebody with evil in mind, does.
+    pub fn copy_state(&self, to: &Path) {
+        let copied = Command::new("cp").arg("-a").arg(self.dock.state_dir()).arg(to).status();
+        assert!(copied.expect("cp starts").success());
+    }
+
+    /// The folder of the dock's only log in the bucket, or of the newest one.
+    pub fn log_folders(&self) -> Vec<PathBuf> {
+        let logs = std::fs::read_dir(self.bucket().join("test-dock-1/log")).expect("published");
+        logs.map(|log| log.expect("readable").path()).collect()
+    }
+
     /// The folder that is the bucket.
     pub fn bucket(&self) -> PathBuf {
         self.beside.path().join("bucket")
