@@ -1,6 +1,7 @@
 //! The text of a keyring: one fact a line, in one order, with one spelling. docs/custody.md §2.
 
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::civil::Date;
 
@@ -133,15 +134,18 @@ fn number(line: usize, text: &str) -> Result<u64, KeyringError> {
     text.parse().map_err(|_| KeyringError::Line { line })
 }
 
-/// Years have four digits: jiff also knows -9999, which others do not.
 fn date(line: usize, text: &str) -> Result<Date, KeyringError> {
-    let date = Some(text).filter(|text| text.len() == "2026-11-21".len());
-    date.and_then(|text| text.parse().ok()).ok_or(KeyringError::Line { line })
+    as_long_as(text, "2026-11-21").ok_or(KeyringError::Line { line })
 }
 
 fn time(line: usize, text: &str) -> Result<jiff::Timestamp, KeyringError> {
-    let time = Some(text).filter(|text| text.len() == "2026-11-21T09:00:00Z".len());
-    time.and_then(|text| text.parse().ok()).ok_or(KeyringError::Line { line })
+    as_long_as(text, "2026-11-21T09:00:00Z").ok_or(KeyringError::Line { line })
+}
+
+/// Years are 0001 to 9999: jiff also knows 0 and -9999, which other calendars do not.
+fn as_long_as<T: FromStr>(text: &str, example: &str) -> Option<T> {
+    let is_plain = text.len() == example.len() && !text.starts_with("0000");
+    is_plain.then(|| text.parse().ok()).flatten()
 }
 
 fn key(line: usize, text: &str) -> Result<VerifierKey, KeyringError> {
