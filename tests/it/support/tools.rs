@@ -15,6 +15,8 @@ pub enum Tool {
     Age13,
     /// The npm package `age-encryption`, and node to run it.
     AgeEncryption,
+    /// The Python package `cryptography`, in the venv: for our second reader.
+    Cryptography,
     /// FFmpeg with libx264.
     Ffmpeg,
     /// The npm package `cctv-age`: the age test vectors.
@@ -45,6 +47,7 @@ impl Tool {
             Tool::Age => "age",
             Tool::Age13 => "age 1.3 (Debian forky)",
             Tool::AgeEncryption => "age-encryption (npm)",
+            Tool::Cryptography => "cryptography (PyPI)",
             Tool::Ffmpeg => "ffmpeg",
             Tool::CctvAge => "cctv-age (npm)",
             Tool::Pyrage => "pyrage (PyPI)",
@@ -65,9 +68,10 @@ impl Tool {
             Tool::Age => program("age-keygen").and(program("age")),
             Tool::Age13 => installed("age13/usr/bin/age"),
             Tool::AgeEncryption => program("node").and(installed("node_modules/age-encryption")),
+            Tool::Cryptography => python_with("cryptography"),
             Tool::Ffmpeg => program("ffmpeg"),
             Tool::CctvAge => program("node").and(installed("node_modules/cctv-age")),
-            Tool::Pyrage => pyrage(),
+            Tool::Pyrage => python_with("pyrage"),
             Tool::Root => Some(PathBuf::from("/")).filter(|_| rustix::process::geteuid().is_root()),
             Tool::Rsync => program("rsync"),
             Tool::Setpriv => program("setpriv"),
@@ -100,9 +104,9 @@ fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// The venv's Python, where it has the module: looked for, not imported, which would be slower.
-fn pyrage() -> Option<PathBuf> {
+fn python_with(module: &str) -> Option<PathBuf> {
     let libraries = std::fs::read_dir(installed("venv/lib")?).ok()?;
-    let has = |python: PathBuf| python.join("site-packages/pyrage").is_dir();
+    let has = |python: PathBuf| python.join("site-packages").join(module).is_dir();
     libraries.flatten().any(|python| has(python.path())).then(|| installed("venv/bin/python"))?
 }
 
