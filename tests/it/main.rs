@@ -12,6 +12,7 @@ mod buckets;
 mod canary;
 mod cannot_open;
 mod corpus;
+mod custody_properties;
 mod custody_vectors;
 mod demo;
 mod desk;
