@@ -6,9 +6,14 @@ use dockseal::authority::armor::Unarmored;
 use dockseal::authority::identity::Identities;
 use dockseal::authority::manifest::from_text;
 use dockseal::authority::open::open;
+use dockseal::custody::checkpoint::Checkpoint;
+use dockseal::custody::entry::Entry;
+use dockseal::custody::tile::{Piece, SIZE_MAX};
 use dockseal::envelope::header::Header;
 use dockseal::envelope::recipient::Recipient;
 use dockseal::envelope::stream::payload_size;
+use dockseal::keyring::Keyring;
+use dockseal::note::{Note, VerifierKey};
 
 /// The published identity, to which the corpus of `payload` is sealed.
 const IDENTITY: &str = include_str!("../keys-example/classic.identity");
@@ -18,13 +23,37 @@ pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their folders in `corpus/`.
 #[allow(dead_code, reason = "each fuzzer takes one, the replay takes all")]
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 10] = [
+    ("checkpoint", checkpoint),
+    ("entry", entry),
     ("header", header),
     ("identity_file", identity_file),
+    ("keyring", keyring),
     ("manifest", manifest),
+    ("note", note),
     ("payload", payload),
     ("recipient", recipient),
+    ("tile_path", tile_path),
 ];
+
+/// A checkpoint that is taken is written again byte for byte, but for its extensions.
+pub fn checkpoint(data: &[u8]) {
+    let Ok(note) = Note::parse(data) else { return };
+    if let Ok(checkpoint) = Checkpoint::parse(note.text()) {
+        let again = checkpoint.to_string();
+        assert!(note.text().starts_with(&again), "a second spelling of one checkpoint");
+        let _ = checkpoint.log();
+    }
+}
+
+/// An entry that is taken is written again with nothing lost.
+pub fn entry(data: &[u8]) {
+    if let Ok(entry) = Entry::decode(data) {
+        let again = serde_json::to_vec(&entry).expect("JSON");
+        assert_eq!(serde_json::from_slice::<Entry>(&again).expect("our own JSON"), entry);
+        let _ = (entry.event.word(), entry.event.clip());
+    }
+}
 
 /// A header that is taken is written again byte for byte, and nothing behind it was consumed.
 pub fn header(data: &[u8]) {
@@ -45,12 +74,31 @@ pub fn identity_file(data: &[u8]) {
     }
 }
 
+/// A keyring that is taken is written again byte for byte.
+pub fn keyring(data: &[u8]) {
+    let Ok(note) = Note::parse(data) else { return };
+    if let Ok(keyring) = Keyring::from_note(&note) {
+        assert_eq!(keyring.to_string(), note.text(), "a second spelling of one keyring");
+    }
+}
+
 /// A manifest that is taken is written again with nothing lost, and names paths without panic.
 pub fn manifest(data: &[u8]) {
     if let Some(manifest) = from_text(data) {
         let _ = (manifest.name.to_path(), manifest.folder.to_path());
         let again = serde_json::to_vec(&manifest).expect("JSON");
         assert_eq!(from_text(&again), Some(manifest), "what we write, we take");
+    }
+}
+
+/// A note, or a public key, that is taken is written again byte for byte.
+pub fn note(data: &[u8]) {
+    if let Ok(note) = Note::parse(data) {
+        assert_eq!(note.to_string().as_bytes(), data, "a second spelling of one note");
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(key) = text.parse::<VerifierKey>() {
+        assert_eq!(key.to_string(), text, "a second spelling of one key");
     }
 }
 
@@ -75,5 +123,14 @@ pub fn recipient(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(recipient) = text.parse::<Recipient>() {
         assert_eq!(recipient.to_string(), text, "a second spelling of one recipient");
+    }
+}
+
+/// A path that is taken is written again letter for letter, and is one of a log that can be.
+pub fn tile_path(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Some(piece) = Piece::parse(text) {
+        assert_eq!(piece.path(), text, "a second spelling of one path");
+        assert!(piece.size_min() <= SIZE_MAX, "a log that cannot be");
     }
 }

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::merkle::Hash;
-use super::{Head, LogId, folder};
+use super::{Head, LogId, folder, tile};
 use crate::note::{Note, SignerKey};
 
 /// What a dock says of its log.
@@ -33,11 +33,15 @@ impl Checkpoint {
 
     /// Reads a note's text. Lines behind the third are extensions, of which we know none.
     pub fn parse(text: &str) -> Result<Checkpoint, CheckpointError> {
+        let text = text.strip_suffix('\n').ok_or(CheckpointError::Lines)?;
+        if text.split('\n').any(str::is_empty) {
+            return Err(CheckpointError::Lines);
+        }
         let mut lines = text.split('\n');
-        let mut line = || lines.next().filter(|l| !l.is_empty()).ok_or(CheckpointError::Lines);
+        let mut line = || lines.next().ok_or(CheckpointError::Lines);
         let (origin, size, root) = (line()?, line()?, line()?);
         let number: u64 = size.parse().map_err(|_| CheckpointError::Size)?;
-        if number.to_string() != size {
+        if number.to_string() != size || number > tile::SIZE_MAX {
             return Err(CheckpointError::Size);
         }
         let root = BASE64.decode(root).map_err(|_| CheckpointError::Root)?;
@@ -61,14 +65,14 @@ impl fmt::Display for Checkpoint {
 /// Why a note is not a checkpoint.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
-    /// Fewer than three lines.
+    /// Fewer than three lines, or an empty one.
     #[error("not a checkpoint: expected origin, size and root")]
     Lines,
     /// The root is not 32 bytes in base64.
     #[error("not a checkpoint: its root is not 32 bytes in base64")]
     Root,
-    /// The size is not a decimal number.
-    #[error("not a checkpoint: its size is not a number")]
+    /// The size is not a decimal number, or larger than any log.
+    #[error("not a checkpoint: its size is not a number, or larger than any log")]
     Size,
 }
 
@@ -94,8 +98,10 @@ mod tests {
     fn rubbish_is_refused() {
         let root = BASE64.encode([0; 32]);
         assert!(Checkpoint::parse(&format!("o\n1\n{root}\nextension\n")).is_ok());
-        assert_eq!(Checkpoint::parse("o\n1\n"), Err(CheckpointError::Lines));
-        for size in ["01", "+1", "-1", "x", "18446744073709551616"] {
+        for lines in ["o\n1\n", &format!("o\n1\n{root}"), &format!("o\n1\n{root}\n\nextension\n")] {
+            assert_eq!(Checkpoint::parse(lines), Err(CheckpointError::Lines));
+        }
+        for size in ["01", "+1", "-1", "x", "281474976710657", "18446744073709551616"] {
             let text = format!("o\n{size}\n{root}\n");
             assert_eq!(Checkpoint::parse(&text), Err(CheckpointError::Size));
         }

@@ -255,6 +255,11 @@ mod time {
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
         let text = String::deserialize(from)?;
         let time: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
+        // One spelling, and years that every calendar has: jiff also knows 0 and -9999.
+        let is_plain = text.len() == "2025-11-21T09:00:00.123Z".len() && !text.starts_with("0000");
+        if !is_plain || format!("{time:.3}") != text {
+            return Err(serde::de::Error::custom("not in the one spelling of a time"));
+        }
         Ok(Timestamp(time.as_millisecond()))
     }
 }
@@ -324,10 +329,16 @@ mod tests {
     #[test]
     fn rubbish_and_later_versions_are_refused() {
         assert_eq!(Entry::decode(b"{}"), Err(EntryError::Unknown));
-        let later = br#"{"v":2,"at":"2025-11-21T09:00:00Z","event":"alive"}"#;
+        let later = br#"{"v":2,"at":"2025-11-21T09:00:00.000Z","event":"alive"}"#;
         assert_eq!(Entry::decode(later), Err(EntryError::Version(2)));
-        let unknown = br#"{"v":1,"at":"2025-11-21T09:00:00Z","event":"danced"}"#;
+        let unknown = br#"{"v":1,"at":"2025-11-21T09:00:00.000Z","event":"danced"}"#;
         assert_eq!(Entry::decode(unknown), Err(EntryError::Unknown));
+        for at in
+            ["2025-11-21T09:00:00Z", "2025-11-21T10:00:00.000+01:00", "-009999-01-01T00:00:00Z"]
+        {
+            let other = format!(r#"{{"v":1,"at":"{at}","event":"alive"}}"#);
+            assert_eq!(Entry::decode(other.as_bytes()), Err(EntryError::Unknown));
+        }
         assert_eq!(Entry::decode(&[b' '; ENTRY_SIZE_MAX + 1]), Err(EntryError::TooLarge));
     }
 }

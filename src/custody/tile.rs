@@ -6,8 +6,10 @@ use super::merkle::{Hash, Hashes, node_hash};
 pub const WIDTH: u64 = 256;
 /// Bits of [`WIDTH`]: levels of the tree that one level of tiles spans.
 pub const HEIGHT: u32 = 8;
-/// Levels of tiles: logs of up to 2^48 entries.
+/// Levels of tiles.
 pub const LEVEL_COUNT: u32 = 6;
+/// Most entries of a log: what so many levels of tiles hold.
+pub const SIZE_MAX: u64 = 1 << (HEIGHT * LEVEL_COUNT);
 /// Largest entry in a bundle, in bytes: its length is written in 16 bits.
 pub const ENTRY_SIZE_MAX: usize = 0xffff;
 
@@ -71,7 +73,8 @@ impl Piece {
             index = index.checked_mul(1000)?.checked_add(digits)?;
         }
         let piece = Piece { holds, index, width };
-        (piece.path() == path && (1..=WIDTH).contains(&width)).then_some(piece)
+        let is_one = (1..=WIDTH).contains(&width) && piece.size_min() <= SIZE_MAX;
+        (is_one && piece.path() == path).then_some(piece)
     }
 
     /// Number of entries that a log has at least where this piece exists.
@@ -80,12 +83,14 @@ impl Piece {
             Holds::Entries => 0,
             Holds::Hashes(level) => level,
         };
-        (self.index * WIDTH + self.width).saturating_mul(WIDTH.saturating_pow(level))
+        let count = self.index.saturating_mul(WIDTH).saturating_add(self.width);
+        count.saturating_mul(WIDTH.saturating_pow(level))
     }
 }
 
 /// The pieces that a log of `new` entries has and a log of `old` entries has not, entries first.
 pub fn pieces_between(old: u64, new: u64) -> Vec<Piece> {
+    assert!(old <= new && new <= SIZE_MAX, "a log grows, up to its limit");
     let mut pieces = level_between(Holds::Entries, old, new);
     for level in 0..LEVEL_COUNT {
         let below = HEIGHT * level;
@@ -228,6 +233,8 @@ mod tests {
             "tile/data/000",
             "tile/0/001/002",
             "tile/0/x99999999999999999999/000",
+            "tile/0/x018/x446/x744/x073/x709/x551/615",
+            "tile/5/001",
             "tile/0/000/",
             "checkpoint",
         ] {

@@ -66,7 +66,14 @@ fn a_text_has_one_spelling_and_keeps_the_rules() {
     assert_eq!(bad("revision 7", "revision 0"), KeyringError::Revision);
     assert_eq!(bad("revision 7\n", ""), KeyringError::Missing { word: "revision" });
     assert_eq!(bad("expires 2027-11-21", "expires 2027-13-21"), KeyringError::Line { line: 5 });
+    assert_eq!(bad("expires 2027", "expires -002027"), KeyringError::Line { line: 5 });
+    assert_eq!(bad("issued 2026", "issued -002026"), KeyringError::Line { line: 4 });
     assert_eq!(bad("recipient evidence", "recipient e/e"), KeyringError::Line { line: 7 });
+    for name in ["../log", ".hidden", "a/b", "hannover\u{e9}"] {
+        let other = signer("hannover-03", 2).verifier().to_string();
+        let name = signer(name, 2).verifier().to_string();
+        assert!(matches!(bad(&other, &name), KeyringError::DockName { .. }));
+    }
     assert!(matches!(bad("age1z", "age1q"), KeyringError::Recipient { line: 7, .. }));
     assert!(matches!(bad("hannover-03+", "hannover-04+"), KeyringError::Key { line: 8, .. }));
     assert!(matches!(bad("dock 2026", "dock 2028"), KeyringError::Days { .. }));

@@ -1,6 +1,7 @@
 //! The text of a keyring: one fact a line, in one order, with one spelling. docs/custody.md §2.
 
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::civil::Date;
 
@@ -10,6 +11,8 @@ use crate::note::{KeyError, Kind, VerifierKey};
 
 /// The first line.
 pub const HEAD: &str = "dockseal.keyring/v1";
+/// Longest name of a dock, in bytes.
+const DOCK_NAME_SIZE_MAX: usize = 64;
 /// Stands for "without days".
 const ALWAYS: &str = "always";
 
@@ -56,7 +59,7 @@ pub(super) fn parse(text: &str) -> Result<Keyring, KeyringError> {
     let (line, revision) = field("revision")?;
     let revision = number(line, revision)?;
     let (line, issued) = field("issued")?;
-    let issued = issued.parse().map_err(|_| KeyringError::Line { line })?;
+    let issued = time(line, issued)?;
     let (line, expires) = field("expires")?;
     let expires = date(line, expires)?;
     let (line, retention) = field("retention-days")?;
@@ -98,6 +101,9 @@ pub(super) fn check(keyring: &Keyring) -> Result<(), KeyringError> {
     let all = Recipients::new(members.iter().map(|member| member.recipient.clone()).collect());
     all.map_err(KeyringError::Recipients)?;
     for (index, dock) in docks.iter().enumerate() {
+        if !is_folder(dock.key.name()) {
+            return Err(KeyringError::DockName { dock: dock.key.name().to_owned() });
+        }
         let is_same = |other: &Enrolled| other.key.name() == dock.key.name();
         if docks[..index].iter().any(|other| is_same(other) && overlap(other.days, dock.days)) {
             return Err(KeyringError::DockTwice { dock: dock.key.name().to_owned() });
@@ -108,6 +114,12 @@ pub(super) fn check(keyring: &Keyring) -> Result<(), KeyringError> {
         Some(days) => Err(KeyringError::Days { from: days.from, until: days.until }),
         None => Ok(()),
     }
+}
+
+/// Whether the name of a dock's key can be its folder in the bucket, as the dock's config asks too.
+fn is_folder(name: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    name.len() <= DOCK_NAME_SIZE_MAX && !name.starts_with('.') && name.chars().all(is_allowed)
 }
 
 fn overlap(one: Days, other: Days) -> bool {
@@ -123,7 +135,17 @@ fn number(line: usize, text: &str) -> Result<u64, KeyringError> {
 }
 
 fn date(line: usize, text: &str) -> Result<Date, KeyringError> {
-    text.parse().map_err(|_| KeyringError::Line { line })
+    as_long_as(text, "2026-11-21").ok_or(KeyringError::Line { line })
+}
+
+fn time(line: usize, text: &str) -> Result<jiff::Timestamp, KeyringError> {
+    as_long_as(text, "2026-11-21T09:00:00Z").ok_or(KeyringError::Line { line })
+}
+
+/// Years are 0001 to 9999: jiff also knows 0 and -9999, which other calendars do not.
+fn as_long_as<T: FromStr>(text: &str, example: &str) -> Option<T> {
+    let is_plain = text.len() == example.len() && !text.starts_with("0000");
+    is_plain.then(|| text.parse().ok()).flatten()
 }
 
 fn key(line: usize, text: &str) -> Result<VerifierKey, KeyringError> {
@@ -173,6 +195,14 @@ pub enum KeyringError {
         from: Date,
         /// The last.
         until: Date,
+    },
+    /// The name of a dock's key cannot be a folder.
+    #[error(
+        "dock {dock}: the name of a dock is 1 to 64 of a-z A-Z 0-9 - _ . and begins with no dot"
+    )]
+    DockName {
+        /// The name.
+        dock: String,
     },
     /// A dock has two keys on one day.
     #[error("dock {dock} has two keys on the same day")]

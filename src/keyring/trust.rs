@@ -56,7 +56,8 @@ impl Trust {
                 return if is_same { Ok(false) } else { Err(Refusal::Fork(keyring.revision)) };
             }
         }
-        // Once a successor is named, the old root signs no more: it may be in other hands.
+        // The old root may still withdraw a successor that has not signed. Once it has, the old
+        // root signs no more: it may be in other hands.
         if let Some(successor) = &keyring.successor {
             self.roots = vec![keyring.authority.clone(), successor.clone()];
         } else {

@@ -47,6 +47,7 @@ impl Note {
 
     /// Adds a witness's signature: seen at `seconds` since 1970 (C2SP tlog-cosignature).
     pub fn cosign(&mut self, key: &SignerKey, seconds: u64) {
+        assert!(seconds <= i64::MAX as u64, "as C2SP tlog-cosignature bounds it");
         let mut signature = seconds.to_be_bytes().to_vec();
         signature.extend_from_slice(&key.sign(cosigned(&self.text, seconds).as_bytes()));
         self.push(&key.verifier(), &signature);
@@ -103,7 +104,8 @@ impl Note {
         for signature in self.of(key)? {
             let (seconds, signature) = signature.split_at_checked(8).ok_or(NoteError::Forged)?;
             let seconds = u64::from_be_bytes(seconds.try_into().expect("split at 8"));
-            if !key.has_signed(cosigned(&self.text, seconds).as_bytes(), signature) {
+            let is_time = seconds <= i64::MAX as u64;
+            if !is_time || !key.has_signed(cosigned(&self.text, seconds).as_bytes(), signature) {
                 return Err(NoteError::Forged);
             }
             latest = latest.max(Some(seconds));

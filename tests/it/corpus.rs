@@ -1,7 +1,7 @@
 //! The fuzzers' corpus, replayed: what was ever found stays mended.
 
 #[path = "../../fuzz/targets.rs"]
-mod targets;
+pub mod targets;
 
 use std::path::Path;
 

@@ -14,6 +14,8 @@ mod cannot_open;
 mod clip_vectors;
 mod corpus;
 mod custody;
+mod custody_properties;
+mod custody_vectors;
 mod demo;
 mod desk;
 mod dock_keyring;
