@@ -13,6 +13,17 @@ use crate::note::{NOTE_SIZE_MAX, VerifierKey};
 
 /// How far the clock may lie before a time that is known to be over.
 const CLOCK_SLACK_SECONDS: u64 = 600;
+/// How far the clock may be from that of a bucket's server.
+const CLOCK_SKEW_SECONDS_MAX: u64 = 3600;
+
+/// What is known of the time, besides the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// The latest time that was recorded.
+    pub latest: Timestamp,
+    /// Seconds that the clock is behind that of a bucket's server; negative where ahead.
+    pub behind_seconds: Option<i64>,
+}
 
 /// Whom to seal to, and by which keyring.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,12 +182,12 @@ impl Keys {
         matches!(&*self.lock(), Inner::Keyring { .. })
     }
 
-    /// Whom to seal to at `now`. `latest` is the last time that was recorded.
+    /// Whom to seal to at `now`.
     pub fn seal_to(
         &self,
         dock: &VerifierKey,
         now: Timestamp,
-        latest: Timestamp,
+        known: Known,
     ) -> Result<SealTo, KeysFault> {
         let inner = self.lock();
         let (trust, refused) = match &*inner {
@@ -189,7 +200,7 @@ impl Keys {
             return Err(KeysFault::File(refused.clone()));
         }
         let keyring = trust.last().ok_or(KeysFault::None)?;
-        right_clock(keyring, now, latest)?;
+        right_clock(keyring, now, known)?;
         let today = day_of(now);
         keyring.usable_on(today)?;
         let enrolled = keyring.dock(dock.name(), today).ok_or(KeysFault::NotEnrolled)?;
@@ -210,12 +221,17 @@ impl Keys {
 }
 
 /// A clock that lies before a time that is over would seal to a key of a wrong day.
-fn right_clock(keyring: &Keyring, now: Timestamp, latest: Timestamp) -> Result<(), KeysFault> {
-    let known = latest.max(Timestamp(keyring.issued.as_millisecond()));
-    if now.plus_seconds(CLOCK_SLACK_SECONDS) < known {
-        return Err(KeysFault::Clock { now, known });
+fn right_clock(keyring: &Keyring, now: Timestamp, known: Known) -> Result<(), KeysFault> {
+    let over = known.latest.max(Timestamp(keyring.issued.as_millisecond()));
+    if now.plus_seconds(CLOCK_SLACK_SECONDS) < over {
+        return Err(KeysFault::Clock { now, known: over });
     }
-    Ok(())
+    match known.behind_seconds {
+        Some(behind) if behind.unsigned_abs() > CLOCK_SKEW_SECONDS_MAX => {
+            Err(KeysFault::Skew { now, server: Timestamp(now.0.saturating_add(behind * 1000)) })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn read(file: &std::path::Path) -> std::io::Result<Vec<u8>> {
@@ -271,6 +287,14 @@ pub enum KeysFault {
     /// It is expired, of a wrong root, older, or not readable.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The clock is far from that of a bucket's server.
+    #[error("the clock says {now}, a bucket's server says {server}")]
+    Skew {
+        /// What our clock says.
+        now: Timestamp,
+        /// What the server's says.
+        server: Timestamp,
+    },
 }
 
 impl Fault for KeysFault {
@@ -281,7 +305,7 @@ impl Fault for KeysFault {
 
     fn reason(&self) -> Reason {
         match self {
-            KeysFault::Clock { .. } => Reason::ClockWrong,
+            KeysFault::Clock { .. } | KeysFault::Skew { .. } => Reason::ClockWrong,
             KeysFault::Example
             | KeysFault::File(_)
             | KeysFault::None
@@ -289,6 +313,73 @@ impl Fault for KeysFault {
             | KeysFault::OtherKey
             | KeysFault::Recipients(_)
             | KeysFault::Refused(_) => Reason::KeyringUnusable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::{Days, Enrolled, Member, Role};
+    use crate::note::{Kind, SignerKey};
+
+    const RECIPIENT: &str = "age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z";
+    /// 2026-11-21T12:00:00Z.
+    const NOON: Timestamp = Timestamp(1_795_262_400_000);
+
+    fn key(name: &str) -> SignerKey {
+        SignerKey::from_seed(name, Kind::Note, &[1; 32]).expect("a name")
+    }
+
+    fn keys() -> Keys {
+        let day = |text: &str| text.parse().expect("a day");
+        let keyring = Keyring {
+            authority: key("a.example").verifier(),
+            revision: 1,
+            issued: "2026-11-21T09:00:00Z".parse().expect("a time"),
+            expires: day("2027-11-21"),
+            retention_days: 1,
+            members: vec![Member {
+                role: Role::new("evidence").expect("a word"),
+                days: None,
+                recipient: RECIPIENT.parse().expect("a recipient"),
+            }],
+            docks: vec![Enrolled {
+                key: key("dock-1").verifier(),
+                days: Days { from: day("2026-11-21"), until: day("2027-11-21") },
+            }],
+            successor: None,
+        };
+        let note = keyring.sign(&key("a.example")).expect("good").to_string();
+        let config = config::Keys::Keyring {
+            file: "/nowhere".into(),
+            authority: key("a.example").verifier(),
+        };
+        Keys::new(&config, &[(note, From::File.word().into())])
+    }
+
+    #[test]
+    fn a_clock_that_others_contradict_seals_nothing() {
+        let dock = key("dock-1").verifier();
+        let seal_to = |now, latest, behind_seconds| {
+            keys().seal_to(&dock, now, Known { latest, behind_seconds })
+        };
+        let hour = |hours: i64| Timestamp(NOON.0 + hours * 3_600_000);
+        assert_eq!(seal_to(NOON, Timestamp(0), None).expect("good").revision, Some(1));
+        assert!(seal_to(NOON, NOON, Some(3600)).is_ok());
+        let wrong = [
+            // Before the keyring was issued.
+            (hour(-4), Timestamp(0), None),
+            // Before what the log has.
+            (NOON, hour(1), None),
+            // Far from a server's, either way.
+            (NOON, NOON, Some(3601)),
+            (NOON, NOON, Some(-90_000)),
+        ];
+        for (now, latest, behind) in wrong {
+            let fault = seal_to(now, latest, behind).expect_err("the clock is wrong");
+            assert_eq!(fault.reason(), Reason::ClockWrong, "{fault}");
+            assert_eq!(fault.disposition(), Disposition::Retry);
         }
     }
 }

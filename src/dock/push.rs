@@ -39,6 +39,16 @@ impl Buckets {
     }
 }
 
+impl Buckets {
+    /// How far our clock is behind the servers': of several, the one that is nearest to ours, since
+    /// one bucket's operator alone must not stop a dock.
+    pub fn clock_behind_seconds(&self) -> Option<i64> {
+        let opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = opened.values().filter_map(|opened| opened.bucket.clock_behind_seconds());
+        behind.min_by_key(|seconds| seconds.unsigned_abs())
+    }
+}
+
 /// The object of a sealed clip beneath the bucket's prefix (DESIGN §7).
 pub fn key(dock: &str, name: SealedName) -> String {
     let name = name.to_string();

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clip::{Evidence, SealedName};
 
+mod date;
 mod error;
 mod folder;
 mod s3;
@@ -55,6 +56,7 @@ struct S3 {
     /// Completes uploads, and only where no object of the name is there. `MultipartStore` has no
     /// such mode, so the condition is a default header; these are signed like any other.
     completer: Arc<AmazonS3>,
+    clock: date::ServerClock,
 }
 
 /// One attempt to put a sealed file.
@@ -101,6 +103,14 @@ impl Bucket {
     /// Whether the bucket is a folder of this machine, where reading back costs no traffic.
     pub fn is_local(&self) -> bool {
         matches!(self.store, Store::Folder { .. })
+    }
+
+    /// Seconds that our clock was behind the server's at its last answer; negative where ahead.
+    pub fn clock_behind_seconds(&self) -> Option<i64> {
+        match &self.store {
+            Store::Folder { .. } => None,
+            Store::S3(s3) => s3.clock.behind_seconds(),
+        }
     }
 
     /// Puts a sealed file under `key`, never over another object, and says what that proves.
@@ -261,15 +271,18 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
         ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
     let header = "if-none-match".parse().expect("a header's name");
     let headers = [(header, "*".parse().expect("a header's value"))].into_iter().collect();
-    let store = Arc::new(s3_client(name, options, client.clone())?);
-    let completer = Arc::new(s3_client(name, options, client.with_default_headers(headers))?);
-    Ok(Bucket { store: Store::S3(S3 { store, completer }), prefix })
+    let clock = date::ServerClock::unknown();
+    let store = Arc::new(s3_client(name, options, client.clone(), &clock)?);
+    let conditional = client.with_default_headers(headers);
+    let completer = Arc::new(s3_client(name, options, conditional, &clock)?);
+    Ok(Bucket { store: Store::S3(S3 { store, completer, clock }), prefix })
 }
 
 fn s3_client(
     bucket: &str,
     options: &BTreeMap<String, String>,
     client: ClientOptions,
+    clock: &date::ServerClock,
 ) -> Result<AmazonS3, BucketError> {
     // The durable queue tries again; object_store's own ten retries would only hide the cause.
     let retry = RetryConfig {
@@ -280,6 +293,7 @@ fn s3_client(
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_client_options(client)
+        .with_http_connector(date::Connector(clock.clone()))
         .with_retry(retry)
         .with_region("us-east-1")
         .with_disable_tagging(true)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dockseal::clip::{Evidence, SealedName};
-use dockseal::edge::bucket::{Bucket, BucketError};
+use dockseal::edge::bucket::{Bucket, BucketError, Created};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -114,6 +114,46 @@ fn keeps_the_contract(bucket: &Bucket, reader: &Bucket, first: Evidence) {
     sizes.sort();
     assert_eq!(sizes, [SMALL as u64, LARGE as u64]);
     assert!(listed.iter().all(|object| object.key.starts_with("dock-1/clips/")));
+}
+
+/// The same for small objects. `reader` is as above; `unread` is what a writer without the right
+/// to read finds out about an object that is there.
+fn keeps_the_small_contract(bucket: &Bucket, reader: &Bucket, unread: Created) {
+    let create = |key, bytes: &'static str| block_on(bucket.create(key, bytes.into()));
+    let read = |key, size_max| block_on(reader.read_all(key, size_max));
+    assert_eq!(create("dock-1/log/0/checkpoints/1", "one").unwrap(), Created::New);
+    assert_eq!(create("dock-1/log/0/checkpoints/1", "one").unwrap(), unread);
+    match (create("dock-1/log/0/checkpoints/1", "two"), unread) {
+        (Err(BucketError::OtherContent), Created::Equal) => {}
+        (Ok(Created::Unseen), Created::Unseen) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(read("dock-1/log/0/checkpoints/1", 3).unwrap(), "one");
+    let small = read("dock-1/log/0/checkpoints/1", 2);
+    assert!(matches!(small, Err(BucketError::TooLarge { size_max: 2 })), "{small:?}");
+    for text in ["one", "two"] {
+        block_on(bucket.replace("dock-1/log/0/checkpoint", text.into())).unwrap();
+        assert_eq!(read("dock-1/log/0/checkpoint", 9).unwrap(), text);
+    }
+    assert!(matches!(read("dock-1/none", 9), Err(BucketError::Missing)));
+}
+
+#[test]
+fn small_objects_are_created_once_and_replaced_only_on_purpose() {
+    let (_dir, url) = folder_bucket();
+    let bucket = Bucket::open(&url, &BTreeMap::new()).unwrap();
+    keeps_the_small_contract(&bucket, &bucket, Created::Equal);
+    assert_eq!(bucket.clock_behind_seconds(), None);
+    needs!(Weed, Setpriv);
+    let server = Seaweed::shared();
+    let open = |url: &str, login| Bucket::open(url, &server.options(login)).unwrap();
+    let url = server.url("small");
+    let admin = open(&url, Login::Admin);
+    keeps_the_small_contract(&admin, &admin, Created::Equal);
+    let behind = admin.clock_behind_seconds().expect("the server says what time it is");
+    assert!(behind.abs() < 60, "{behind}");
+    let url = server.url("small-put-only");
+    keeps_the_small_contract(&open(&url, Login::Dock), &open(&url, Login::Admin), Created::Unseen);
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn a_queue_put_back_from_a_backup_does_not_continue_the_log() {
         let from = backup.join(file);
         let to = site.dock.state_dir().join(file);
         if from.exists() {
-            drop(std::fs::copy(from, to).unwrap())
+            std::fs::copy(from, to).map(drop).unwrap()
         } else {
             drop(std::fs::remove_file(to))
         }

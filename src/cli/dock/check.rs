@@ -11,7 +11,7 @@ use crate::cli::{Complaint, Exit, bytes_for_people, print_json};
 use crate::clip::{Timestamp, printable};
 use crate::dock::agent;
 use crate::dock::config::{self, BucketConfig, Config, EraseWhen, Watch};
-use crate::dock::keys::{Keys, Look};
+use crate::dock::keys::{Keys, Known, Look};
 use crate::dock::push::Buckets;
 use crate::dock::queue::Reader;
 use crate::dock::signing;
@@ -114,7 +114,8 @@ fn keyring(config: &Config) -> Vec<Finding> {
         keys.take(offer);
     }
     let now = clock::now();
-    let sealed_to = match keys.seal_to(&key, now, Timestamp(0)) {
+    let known = Known { latest: Timestamp(0), behind_seconds: None };
+    let sealed_to = match keys.seal_to(&key, now, known) {
         Ok(sealed_to) => sealed_to,
         Err(error) => {
             findings.push(fail(what, chain(&error), ask));

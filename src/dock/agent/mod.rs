@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::config::{Config, EraseWhen, Watch};
-use super::keys::{Keys, KeysFault, SealTo};
+use super::keys::{Keys, KeysFault, Known, SealTo};
 use super::lifecycle::{Policy, Step, next_step};
 use super::push::Buckets;
 use super::queue::{Queue, QueueError, Reader};
@@ -93,7 +93,8 @@ impl Context {
     /// Whom to seal to now.
     fn seal_to(&self, now: Timestamp) -> Result<SealTo, KeysFault> {
         let latest = Timestamp(self.latest.load(Ordering::Relaxed));
-        self.keys.seal_to(&self.signing_key.verifier(), now, latest)
+        let known = Known { latest, behind_seconds: self.buckets.clock_behind_seconds() };
+        self.keys.seal_to(&self.signing_key.verifier(), now, known)
     }
 
     fn jitter(&self) -> f64 {

@@ -40,7 +40,7 @@ pub(super) async fn put_small(
 
 /// Puts an object part by part.
 pub(super) async fn put_parts(
-    S3 { store, completer }: &S3,
+    S3 { store, completer, .. }: &S3,
     file: File,
     size: u64,
     put: Put<'_>,
