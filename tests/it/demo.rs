@@ -73,7 +73,7 @@ fn a_demo_ends_with_every_clip_stored_and_opened_by_the_printed_command_twice() 
     for round in 1..=2 {
         let demo = demo(dir.path(), &[]).expect_code(0);
         assert!(demo.stdout.contains("\nOK: every clip is stored\n"), "{}", demo.stdout);
-        let objects = format!("what the provider sees: {} objects", 6 * round);
+        let objects = format!("what the provider sees: {} sealed clips", 6 * round);
         assert!(demo.stdout.contains(&objects), "{}", demo.stdout);
         let open = run_printed(dir.path(), &demo);
         let again = open.stdout.lines().filter(|line| line.starts_with("was there already"));

@@ -248,9 +248,13 @@ fn the_shapes_of_json_are_stable() {
     assert_keys(
         &status,
         "buckets daemon_pid dock folders held now oldest_unsafe_seconds schema_version \
-         spool_free_bytes states summary verdict",
+         spool_free_bytes standing states summary verdict",
     );
     assert_eq!(status["schema_version"], 1);
+    assert_keys(
+        &status["standing"],
+        "behind forked keyring log log_size unacknowledged witness_problem",
+    );
     assert_keys(&status["states"][0], "count size_bytes state");
     assert_keys(
         &status["held"][0],

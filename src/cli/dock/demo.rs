@@ -239,14 +239,17 @@ fn show(places: &Places) -> Result<(), Complaint> {
     walk(&places.bucket, &places.bucket, &mut objects)
         .map_err(|e| failed(&printable(&places.bucket), &e))?;
     objects.sort();
+    let (clips, log): (Vec<_>, Vec<_>) =
+        objects.into_iter().partition(|(key, _)| key.ends_with(".age"));
     let mut out = io::stdout().lock();
-    writeln!(out, "\nwhat the provider sees: {} objects", objects.len())?;
-    for (key, size) in objects.iter().take(8) {
+    writeln!(out, "\nwhat the provider sees: {} sealed clips", clips.len())?;
+    for (key, size) in clips.iter().take(8) {
         writeln!(out, "  {:>10}  {key}", bytes_for_people(*size))?;
     }
-    if objects.len() > 8 {
-        writeln!(out, "  and {} more", objects.len() - 8)?;
+    if clips.len() > 8 {
+        writeln!(out, "  and {} more", clips.len() - 8)?;
     }
+    writeln!(out, "and the dock's signed log of them, in {} pieces", log.len())?;
     let bucket = url::Url::from_file_path(&places.bucket);
     let bucket = bucket.map_or(String::new(), |url| quoted_text(url.as_str()));
     let private_half = match EXAMPLE_PRIVATE_HALF {

@@ -59,7 +59,15 @@ const MISTAKES: &[Mistake] = &[
     ("camera = \"{1}\"", "camera = \"{0}\"", &["9:10: folders are counted from {1}"]),
     // Recipients.
     ("recipients = [\"RECIPIENT\"]", "recipients = []", &["3:14: "]),
-    ("recipients = [\"RECIPIENT\"]\n", "", &["1:1: missing field `recipients`"]),
+    ("recipients = [\"RECIPIENT\"]\n", "", &["1:8: nobody to seal to: set `keyring`"]),
+    ("recipients = [\"RECIPIENT\"]", "keyring = \"/k\"", &["3:11: a keyring needs `authority`"]),
+    ("recipients = [\"RECIPIENT\"]", "authority = \"a\"", &["3:13: an authority needs"]),
+    ("recipients =", "keyring = \"/k\"\nrecipients =", &["4:14: either `recipients`, or"]),
+    (
+        "recipients = [\"RECIPIENT\"]",
+        "keyring = \"k\"\nauthority = \"x+1\"",
+        &["3:11: expected an absolute path", "4:13: not a key"],
+    ),
     ("[\"RECIPIENT\"]", "[\n  \"RECIPIENT\",\n  \"age1pqtypo\",\n]", &["5:3: not a recipient"]),
     ("[\"RECIPIENT\"]", "[\"CLASSIC\", \"RECIPIENT\"]", &["3:14: "]),
     ("[\"RECIPIENT\"]", "[\"CLASSIX\"]", &["3:15: not a recipient"]),
