@@ -1,6 +1,7 @@
 //! The custody log: what a dock sealed, stored and erased, as a Merkle log. docs/custody.md.
 
 pub mod checkpoint;
+pub mod drill;
 pub mod entry;
 pub mod merkle;
 pub mod tile;
