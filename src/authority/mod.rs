@@ -13,6 +13,7 @@
 //! seek           some chunks, wherever they are
 //! fetch          an object of a bucket as a stream, or read where it is wanted
 //! catalogue      what a bucket holds, from the first bytes of each object
+//! origin         whether a dock of the keyring sealed a clip, by its log
 //! restore        a clip back as a file: complete under its name, or not at all
 //! ```
 
@@ -22,6 +23,7 @@ pub mod fetch;
 pub mod identity;
 pub mod identity_file;
 pub mod open;
+pub mod origin;
 pub mod parallel;
 pub mod passphrase;
 pub mod payload;

@@ -6,6 +6,7 @@ mod identity;
 mod keygen;
 mod list;
 mod open;
+mod origin;
 mod part;
 mod terminal;
 
@@ -26,6 +27,7 @@ use crate::authority::fetch::bucket_error;
 use crate::authority::open::OpenError;
 use crate::authority::payload::PayloadError;
 use crate::authority::plugin::Failure;
+use crate::authority::restore::RestoreError;
 use crate::clip::printable;
 use crate::envelope::header::HeaderError;
 use identity::IdentityArgs;
@@ -95,6 +97,35 @@ fn payload_complaint(title: String, error: &PayloadError) -> Complaint {
         | PayloadError::Tampered { .. }
         | PayloadError::Trailing
         | PayloadError::Truncated => Complaint::new(Exit::Tampered, title, error).hint(OTHER_COPY),
+    }
+}
+
+/// What an operator is told of a clip that was not opened.
+fn restore_complaint(label: &str, error: &RestoreError, to_stdout: bool) -> Complaint {
+    let title = format!("cannot open {label}");
+    match error {
+        RestoreError::Digest { .. } => Complaint::new(Exit::Tampered, title, error)
+            .hint("somebody with a key to it made another file of it; look for an untouched copy"),
+        RestoreError::Exists { path } => {
+            let title = format!("cannot open {label} as {}", printable(path));
+            Complaint::new(Exit::Failed, title, error)
+                .hint("open it into another folder: --out DIR")
+        }
+        RestoreError::NotAuthentic(_) => Complaint::new(Exit::Tampered, title, error)
+            .hint("keep it as it is, and find out who wrote it; to open it: --accept-unlogged"),
+        RestoreError::Origin(error) => {
+            bucket_complaint(format!("cannot check the origin of {label}"), error)
+        }
+        RestoreError::Open(error) => open_complaint(title, error),
+        RestoreError::Payload(error) => payload_complaint(title, error),
+        RestoreError::Read(_) => Complaint::new(Exit::Failed, title, error)
+            .hint("open it into another folder: --out DIR"),
+        // `open --out - | head`: the reader has seen enough.
+        RestoreError::Write(error) if to_stdout && error.kind() == io::ErrorKind::BrokenPipe => {
+            Complaint::text(Exit::Failed, format!("{title}: nobody reads the output"))
+        }
+        RestoreError::Write(_) => Complaint::new(Exit::Failed, title, error)
+            .hint("make space, or choose another folder that you may write to: --out DIR"),
     }
 }
 

@@ -56,7 +56,7 @@ pub fn run(
     identities: &Identities,
     runtime: &Runtime,
 ) -> Result<Exit, Complaint> {
-    let Some(Named { label, found }) = named.into_iter().next() else {
+    let Some(Named { label, found, .. }) = named.into_iter().next() else {
         return Ok(Exit::Ok);
     };
     let source = found?.open_part(&label, runtime)?;
