@@ -1,14 +1,17 @@
 //! The authority's desk: the commands of `dockseal-authority`, and what they share.
 
 mod dialog;
+mod drill;
 mod find;
 mod identity;
 mod keygen;
+mod keyring;
 mod list;
 mod open;
 mod origin;
 mod part;
 mod terminal;
+mod verify;
 
 use std::io;
 use std::path::Path;
@@ -45,9 +48,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Drill(drill::Args),
     Keygen(keygen::Args),
+    Keyring(keyring::Args),
     List(list::Args),
     Open(open::Args),
+    Verify(verify::Args),
 }
 
 /// The program `dockseal-authority`.
@@ -58,9 +64,12 @@ pub fn run() -> ExitCode {
         return conclude(PROGRAM, Err(Complaint::new(Exit::Failed, title, &error)));
     }
     let result = match Cli::parse().command {
+        Command::Drill(args) => drill::run(args),
         Command::Keygen(args) => keygen::run(args),
+        Command::Keyring(args) => keyring::run(args),
         Command::List(args) => list::run(args),
         Command::Open(args) => open::run(args),
+        Command::Verify(args) => verify::run(args),
     };
     conclude(PROGRAM, result)
 }

@@ -230,7 +230,7 @@ impl Desk<'_> {
 }
 
 /// All well, one cause, or some of each.
-fn exit_of(total: usize, exits: &[Exit]) -> Exit {
+pub fn exit_of(total: usize, exits: &[Exit]) -> Exit {
     match exits {
         [] => Exit::Ok,
         [first, rest @ ..] if exits.len() == total => {
@@ -244,7 +244,8 @@ fn exit_of(total: usize, exits: &[Exit]) -> Exit {
     }
 }
 
-fn progress_bar(label: &str, sealed_size_bytes: Option<u64>) -> ProgressBar {
+/// Shows how far a clip is, where somebody looks.
+pub fn progress_bar(label: &str, sealed_size_bytes: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -336,8 +337,9 @@ struct OpenedJson {
     notes: Vec<String>,
 }
 
+/// An error in JSON.
 #[derive(Serialize)]
-struct ErrorJson {
+pub struct ErrorJson {
     /// As in the table of exit codes.
     exit: u8,
     message: String,
@@ -361,8 +363,15 @@ impl ClipJson {
     }
 
     fn failed(what: String, complaint: Complaint) -> ClipJson {
+        ClipJson { what, opened: None, error: Some(ErrorJson::new(complaint)) }
+    }
+}
+
+impl ErrorJson {
+    /// All that it says.
+    pub fn new(complaint: Complaint) -> ErrorJson {
         let Complaint { exit, message, hint } = complaint;
-        ClipJson { what, opened: None, error: Some(ErrorJson { exit: exit as u8, message, hint }) }
+        ErrorJson { exit: exit as u8, message, hint }
     }
 }
 
