@@ -71,7 +71,8 @@ pub enum Verdict {
     NoManifest,
     /// It opens, but the dock did not log it.
     #[error(
-        "not authentic: {dock} never logged it; whoever knows the recipients can make such one"
+        "not authentic: the log of {dock} does not have it; anybody with the public keys can \
+         make such a file"
     )]
     NotInLog {
         /// The dock that the manifest names.

@@ -2,13 +2,15 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use dockseal::keyring::{Keyring, Trust};
 use dockseal::note::{Kind, Note, SignerKey, VerifierKey};
 use tempfile::TempDir;
 
 use crate::support::dock::Finished;
-use crate::support::{authority, scratch};
+use crate::support::tools::{Tool, needs};
+use crate::support::{authority, peers, scratch};
 
 /// An authority's folder, and its commands.
 pub struct Desk {
@@ -146,6 +148,26 @@ fn a_dock_is_enrolled_only_by_its_fingerprint() {
     desk.ok(&again);
     desk.ok(&["sign"]);
     assert_eq!(desk.keyring().docks.iter().map(|dock| &dock.key).collect::<Vec<_>>(), [&other]);
+}
+
+#[test]
+fn at_a_terminal_somebody_compares_the_fingerprint() {
+    needs!(Pyrage);
+    let desk = Desk::with_recipient();
+    let key = dock("hannover-03", 2);
+    let answered = |answer: &str| {
+        let mut terminal = Command::new(Tool::Pyrage.path());
+        terminal.arg(peers::script("terminal.py")).args(["yes/no:", answer]);
+        terminal.arg(env!("CARGO_BIN_EXE_dockseal-authority")).args(["keyring", "add-dock"]);
+        terminal.arg(key.to_string()).arg("--dir").arg(desk.path(""));
+        authority::finish(&mut terminal)
+    };
+    let done = answered("no").expect_code(1);
+    assert!(done.stdout.contains(&key.fingerprint()), "{done:?}");
+    assert!(done.stdout.contains("hannover-03 was not enrolled"), "{done:?}");
+    answered("yes").expect_code(0);
+    desk.ok(&["sign"]);
+    assert_eq!(desk.keyring().docks[0].key, key);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::note::SignerKey;
 /// Of each dock of the keyring, the newest clip and some older ones, drawn at random, have header,
 /// first and last chunk opened and their origin checked. A dock for which all that was tried passed
 /// gets a receipt in authority/; a dock that may read it shows when its clips were last proven
-/// openable. Some kilobytes a clip are fetched; `verify` reads all of it.
+/// openable. Some kilobytes a clip are fetched; that every byte is the dock's, `verify` says.
 #[derive(clap::Args)]
 pub struct Args {
     /// The bucket: s3://BUCKET/PREFIX or file:///PATH

@@ -70,8 +70,8 @@ struct InitArgs {
 
 /// Makes the root key that follows this one, and later lets it take over
 ///
-/// First --new, sign and publish: docks learn who follows. Once all have that revision, --take-over,
-/// sign and publish: from then on docks believe the new root alone.
+/// First --new, sign and publish: docks learn who follows. Once all have that revision,
+/// --take-over, sign and publish: from then on docks believe the new root alone.
 #[derive(clap::Args)]
 struct SuccessorArgs {
     /// Make successor.key, and name it in the draft
@@ -215,7 +215,9 @@ fn office_complaint(dir: &Path, error: &OfficeError) -> Complaint {
     let hint = match error {
         OfficeError::Busy => "wait for it",
         OfficeError::Draft(_) => "edit it, or remove it to begin from the newest signed revision",
-        OfficeError::Exists { .. } => "another authority needs another folder: --dir DIR",
+        OfficeError::Exists { .. } => {
+            "another authority needs another folder: --dir DIR; this one goes on"
+        }
         OfficeError::Io { .. } => "check the folder and the right to write there",
         OfficeError::Key { .. } => "it is one line: PRIVATE+KEY+…; look for a copy of it",
         OfficeError::Name(_) => "a name is such as bpol.example",

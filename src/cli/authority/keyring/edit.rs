@@ -223,8 +223,8 @@ fn compare(key: &VerifierKey, expected: Option<&str>) -> Result<(), Complaint> {
         return Err(nobody());
     }
     let question = format!(
-        "The line of {dock} has the fingerprint {found}.\nDoes the dock's own screen show the same? \
-         yes/no: "
+        "The line of {dock} has the fingerprint {found}.\n\
+         Does the dock's own screen show the same? yes/no: "
     );
     let answer = terminal::ask(&question).map_err(|_| nobody())?;
     if answer.trim() == "yes" {
