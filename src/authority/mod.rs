@@ -14,16 +14,24 @@
 //! seek           some chunks, wherever they are
 //! fetch          an object of a bucket as a stream, or read where it is wanted
 //! catalogue      what a bucket holds, from the first bytes of each object
+//! drill          whether clips can be opened, tried at both ends of some
+//! draft          the next revision of the keyring, while it is edited
+//! office         the authority's folder: root key, draft, signed revisions
+//! origin         whether a dock of the keyring sealed a clip, by its log
 //! restore        a clip back as a file: complete under its name, or not at all
 //! ```
 
 pub mod armor;
 pub mod catalogue;
+pub mod draft;
+pub mod drill;
 pub mod fetch;
 pub mod identity;
 pub mod identity_file;
 pub mod manifest;
+pub mod office;
 pub mod open;
+pub mod origin;
 pub mod parallel;
 pub mod passphrase;
 pub mod payload;

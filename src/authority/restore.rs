@@ -1,5 +1,6 @@
 //! Restoring: a clip back as a file, complete under its own name or not there at all.
 
+mod overseer;
 mod same;
 
 use std::ffi::{OsStr, OsString};
@@ -15,10 +16,14 @@ use rand_core::{Rng, UnwrapErr};
 use super::armor::Unarmored;
 use super::identity::Identities;
 use super::open::{ManifestFinding, OpenError, Opened, open};
+use super::origin::Verdict;
 use super::parallel::{Copied, CopyError, copy};
 use super::payload::{PayloadError, PayloadReader, Plaintext};
 use crate::clip::SealedName;
+use crate::edge::bucket::BucketError;
 use crate::edge::fs;
+use crate::envelope::stream::payload_size;
+pub use overseer::Overseer;
 use same::Same;
 
 /// Bytes that are read from a local file at a time.
@@ -41,6 +46,8 @@ pub struct Source<R> {
 pub struct Facts {
     /// SHA-256 of the sealed file, out of its armor where it had one.
     pub name: SealedName,
+    /// Size of that file in bytes.
+    pub sealed_size_bytes: u64,
     /// What the clip was.
     pub plaintext: Plaintext,
     /// What the file says of it.
@@ -76,16 +83,15 @@ pub fn sealed_name_of(file_name: &OsStr) -> Option<SealedName> {
 /// Writes the clip into `out`, each chunk once it verified.
 ///
 /// On failure what was written is a verified beginning of the clip; the caller must discard it.
-/// `progress` is told of each number of bytes of clip that were written.
 pub fn stream<R: Read>(
     source: Source<R>,
     identities: &Identities,
     out: &mut impl Write,
-    progress: &mut dyn FnMut(u64),
+    overseer: &mut dyn Overseer,
 ) -> Result<Facts, RestoreError> {
     let sealed_name = source.sealed_name;
     let (opened, payload) = begin(source.bytes, identities)?;
-    finish(opened, payload, sealed_name, out, progress)
+    finish(opened, payload, sealed_name, out, overseer)
 }
 
 /// Opens a clip into `folder` under the name that its manifest gives, never over another file. A
@@ -98,7 +104,7 @@ pub fn restore<R: Read>(
     identities: &Identities,
     folder: &Path,
     unfinished: &Unfinished,
-    progress: &mut dyn FnMut(u64),
+    overseer: &mut dyn Overseer,
 ) -> Result<Restored, RestoreError> {
     let Source { bytes, file_name, sealed_name } = source;
     let (opened, payload) = begin(bytes, identities)?;
@@ -108,13 +114,13 @@ pub fn restore<R: Read>(
         && let Some(facts) = existing(&path)?
     {
         let mut same = Same::of(path, &facts, &opened.manifest)?;
-        let facts = finish(opened, payload, sealed_name, &mut same, progress);
+        let facts = finish(opened, payload, sealed_name, &mut same, overseer);
         return same.conclude(facts);
     }
     let hidden = folder.join(format!(".dockseal-{:016x}.unfinished", random()));
     let mut file = unfinished.create(&hidden).map_err(RestoreError::Write)?;
     let written = (|| {
-        let facts = finish(opened, payload, sealed_name, &mut file, progress)?;
+        let facts = finish(opened, payload, sealed_name, &mut file, overseer)?;
         let name = wanted.unwrap_or_else(|| facts.name.to_string().into());
         let path = folder.join(name);
         set_modified(&file, &facts.manifest).map_err(RestoreError::Write)?;
@@ -145,20 +151,24 @@ fn finish<R: Read>(
     payload: Payload<R>,
     expected: Option<SealedName>,
     out: &mut impl Write,
-    progress: &mut dyn FnMut(u64),
+    overseer: &mut dyn Overseer,
 ) -> Result<Facts, RestoreError> {
-    let Copied { plaintext, sealed_sha256 } =
-        copy(payload, out, progress).map_err(|error| match error {
+    let Copied { plaintext, sealed_sha256 } = copy(payload, out, &mut |size| overseer.wrote(size))
+        .map_err(|error| match error {
             CopyError::Payload(error) => RestoreError::Payload(error),
             CopyError::Write(error) => RestoreError::Write(error),
         })?;
     out.flush().map_err(RestoreError::Write)?;
     let name = SealedName(sealed_sha256);
+    let sealed_size_bytes = opened.header_size_bytes + payload_size(plaintext.size_bytes);
     // Whoever knows the file key can write another header, or another clip, that opens as well:
     // only the digest that the dock recorded tells the original.
     match expected {
         Some(expected) if expected != name => Err(RestoreError::Digest { found: name }),
-        Some(_) | None => Ok(Facts { name, plaintext, manifest: opened.manifest }),
+        Some(_) | None => {
+            let facts = Facts { name, sealed_size_bytes, plaintext, manifest: opened.manifest };
+            overseer.judge(&facts).map(|()| facts)
+        }
     }
 }
 
@@ -256,9 +266,15 @@ pub enum RestoreError {
         /// The name that the clip would have got.
         path: PathBuf,
     },
+    /// No dock sealed it, or not so.
+    #[error(transparent)]
+    NotAuthentic(Box<Verdict>),
     /// It cannot be opened.
     #[error(transparent)]
     Open(OpenError),
+    /// The bucket with the log that would tell could not be asked.
+    #[error("cannot check its origin")]
+    Origin(#[source] BucketError),
     /// It was opened, but does not verify to its end.
     #[error(transparent)]
     Payload(PayloadError),

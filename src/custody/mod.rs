@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod checkpoint;
+pub mod drill;
 pub mod entry;
 pub mod merkle;
 pub mod tile;

@@ -19,6 +19,13 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     Ok(File::from(fd))
 }
 
+/// As [`create_private`], readable by all: what a folder bucket holds is for other users to read.
+pub fn create_public(path: &Path) -> io::Result<File> {
+    let file = create_private(path)?;
+    rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)?;
+    Ok(file)
+}
+
 /// Makes a finished file visible under its last name so that a power cut cannot take it back:
 /// sync the file, rename without replacing, sync the folder.
 pub fn publish(file: &File, unfinished: &Path, finished: &Path) -> io::Result<()> {

@@ -113,13 +113,23 @@ impl Keyring {
     /// Signs it. The key must be the one that the keyring names as its authority, or the one that
     /// named this as its successor.
     pub fn sign(&self, key: &SignerKey) -> Result<Note, KeyringError> {
-        text::check(self)?;
+        self.check()?;
         Ok(Note::sign(self.to_string(), key))
     }
 
     /// Reads a note's text. The signature is not looked at; the rules are.
     pub fn from_note(note: &Note) -> Result<Keyring, KeyringError> {
         text::parse(note.text())
+    }
+
+    /// Reads an unsigned draft. It may still break the rules; signing it may not.
+    pub fn from_draft(text: &str) -> Result<Keyring, KeyringError> {
+        text::parse_lines(text)
+    }
+
+    /// Whether it keeps the rules.
+    pub fn check(&self) -> Result<(), KeyringError> {
+        text::check(self)
     }
 
     /// SHA-256 of the text, which the custody log names.

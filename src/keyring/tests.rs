@@ -147,3 +147,12 @@ fn a_clip_of_a_day_goes_to_the_keys_of_that_day() {
     assert!(daily.dock("hannover-03", date("2026-11-20")).is_none());
     assert!(daily.dock("hannover-04", date("2026-11-21")).is_none());
 }
+
+#[test]
+fn a_draft_may_be_unfinished_and_is_never_signed_so() {
+    let mut draft = keyring(1);
+    (draft.revision, draft.members) = (0, vec![]);
+    let read = Keyring::from_draft(&draft.to_string()).expect("a draft");
+    assert_eq!(read, draft);
+    assert_eq!(read.sign(&signer("bpol.example", 1)), Err(KeyringError::Revision));
+}

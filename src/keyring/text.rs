@@ -41,6 +41,13 @@ impl fmt::Display for Keyring {
 /// Reads what [`Keyring`] displays, and nothing else: a text has one meaning, and a meaning one
 /// text.
 pub(super) fn parse(text: &str) -> Result<Keyring, KeyringError> {
+    let keyring = parse_lines(text)?;
+    check(&keyring)?;
+    if keyring.to_string() == text { Ok(keyring) } else { Err(KeyringError::Spelling) }
+}
+
+/// Reads the lines; the rules that no single line shows are not looked at.
+pub(super) fn parse_lines(text: &str) -> Result<Keyring, KeyringError> {
     let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line)).peekable();
     match lines.next() {
         Some((_, HEAD)) => {}
@@ -77,10 +84,7 @@ pub(super) fn parse(text: &str) -> Result<Keyring, KeyringError> {
             return Err(KeyringError::Line { line });
         }
     }
-    let keyring =
-        Keyring { authority, revision, issued, expires, retention_days, members, docks, successor };
-    check(&keyring)?;
-    if keyring.to_string() == text { Ok(keyring) } else { Err(KeyringError::Spelling) }
+    Ok(Keyring { authority, revision, issued, expires, retention_days, members, docks, successor })
 }
 
 /// The rules that no single line shows.

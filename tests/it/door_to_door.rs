@@ -207,7 +207,11 @@ fn authority_gives_back(
     let digits: Vec<&str> = small.iter().map(|name| &name[..12]).collect();
     let place = ["--bucket", url, "--out", out.path().to_str().unwrap()];
     let said = run(&[&["open"], &digits[..], &place].concat()).stdout;
-    assert_eq!(said.matches("; origin not checked\n").count(), small.len(), "{said}");
+    assert_eq!(
+        said.matches("; origin not checked: give --keyring\n").count(),
+        small.len(),
+        "{said}"
+    );
     let opened = files_beneath(out.path());
     assert_eq!(opened.len(), small.len());
     for path in opened {

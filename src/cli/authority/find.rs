@@ -27,6 +27,14 @@ pub struct Named {
     pub label: String,
     /// The file, or why there is none.
     pub found: Result<Found, Complaint>,
+    /// The bucket with the logs of the docks, where one is known.
+    pub logs_url: Option<String>,
+}
+
+impl Named {
+    fn new(label: String, found: Result<Found, Complaint>) -> Named {
+        Named { label, found, logs_url: None }
+    }
 }
 
 /// A sealed file that was not looked into yet.
@@ -125,6 +133,13 @@ impl<'a> Find<'a> {
 
     /// All that `what` names: one file or object, or all clips of a bucket.
     pub fn resolve(&mut self, what: &Path) -> Vec<Named> {
+        let logs_url = self.bucket_url.map(str::to_owned).or_else(|| logs_url(what));
+        let mut named = self.look_up(what);
+        named.iter_mut().for_each(|one| one.logs_url.clone_from(&logs_url));
+        named
+    }
+
+    fn look_up(&mut self, what: &Path) -> Vec<Named> {
         let label = printable(what);
         let text = what.to_str().unwrap_or("");
         let one = match (text.contains("://"), self.bucket_url) {
@@ -133,12 +148,12 @@ impl<'a> Find<'a> {
                 None => return self.all_clips(text).unwrap_or_else(|error| refused(label, error)),
             },
             (false, Some(url)) if is_hex(text) => match self.clip(url, text) {
-                Ok((label, found)) => return vec![Named { label, found: Ok(found) }],
+                Ok((label, found)) => return vec![Named::new(label, Ok(found))],
                 Err(complaint) => Err(complaint),
             },
             (false, Some(_) | None) => Ok(file(what)),
         };
-        vec![Named { label, found: one }]
+        vec![Named::new(label, one)]
     }
 
     /// The object of a URL; of a local one, the file.
@@ -177,7 +192,7 @@ impl<'a> Find<'a> {
             match Naming::of(&object.key) {
                 Naming::Clip(name) if seen.insert(name) => {
                     let place = Place::Object { bucket: bucket.clone(), object };
-                    all.push(Named { label, found: Ok(Found { place, sealed_name: Some(name) }) });
+                    all.push(Named::new(label, Ok(Found { place, sealed_name: Some(name) })));
                 }
                 // Two docks sealed nothing alike; a second object of this name is a copy.
                 Naming::Clip(_) | Naming::Other => {}
@@ -240,7 +255,7 @@ impl<'a> Find<'a> {
 }
 
 fn refused(label: String, complaint: Complaint) -> Vec<Named> {
-    vec![Named { label, found: Err(complaint) }]
+    vec![Named::new(label, Err(complaint))]
 }
 
 fn file(path: &Path) -> Found {
@@ -269,6 +284,20 @@ fn object_url(url: &str) -> Option<(&str, &str)> {
     (key.ends_with(".age") && (has_bucket || local)).then_some((bucket, key))
 }
 
+/// The bucket in which a clip lies as a dock puts it, and so beside its log.
+fn logs_url(what: &Path) -> Option<String> {
+    let text = what.to_str()?;
+    let url = match text.contains("://") {
+        true if object_url(text).is_none() => return Some(text.to_owned()),
+        true => text.to_owned(),
+        false => url::Url::from_file_path(std::path::absolute(what).ok()?).ok()?.into(),
+    };
+    let mut parts = url.rsplitn(5, '/').skip(2);
+    let is_clips = parts.next() == Some("clips") && parts.next().is_some();
+    let bucket = parts.next().filter(|_| is_clips)?;
+    Some(bucket.to_owned())
+}
+
 fn is_hex(text: &str) -> bool {
     let digits = !text.is_empty() && text.len() <= 64;
     digits && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
@@ -287,6 +316,17 @@ mod tests {
         for bucket in ["s3://evidence", "s3://evidence/region-3/", "s3://x.age", "file:///srv"] {
             assert_eq!(object_url(bucket), None, "{bucket}");
         }
+    }
+
+    #[test]
+    fn a_clip_lies_beside_its_log() {
+        let logs = |what: &str| logs_url(Path::new(what));
+        let bucket = Some("s3://evidence/region-3".to_owned());
+        assert_eq!(logs("s3://evidence/region-3/dock-1/clips/ab/abcd.age"), bucket);
+        assert_eq!(logs("s3://evidence/region-3"), bucket);
+        assert_eq!(logs("/srv/b/dock-1/clips/ab/abcd.age"), Some("file:///srv/b".into()));
+        assert_eq!(logs("/srv/abcd.age"), None);
+        assert_eq!(logs("s3://evidence/abcd.age"), None);
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! The authority's desk: the commands of `dockseal-authority`, and what they share.
 
 mod dialog;
+mod drill;
 mod find;
 mod identity;
 mod keygen;
+mod keyring;
 mod list;
 mod open;
+mod origin;
 mod part;
 mod terminal;
+mod verify;
 
 use std::io;
 use std::path::Path;
@@ -26,6 +30,7 @@ use crate::authority::fetch::bucket_error;
 use crate::authority::open::OpenError;
 use crate::authority::payload::PayloadError;
 use crate::authority::plugin::Failure;
+use crate::authority::restore::RestoreError;
 use crate::clip::printable;
 use crate::envelope::header::HeaderError;
 use identity::IdentityArgs;
@@ -43,9 +48,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Drill(drill::Args),
     Keygen(keygen::Args),
+    Keyring(keyring::Args),
     List(list::Args),
     Open(open::Args),
+    Verify(verify::Args),
 }
 
 /// The program `dockseal-authority`.
@@ -56,9 +64,12 @@ pub fn run() -> ExitCode {
         return conclude(PROGRAM, Err(Complaint::new(Exit::Failed, title, &error)));
     }
     let result = match Cli::parse().command {
+        Command::Drill(args) => drill::run(args),
         Command::Keygen(args) => keygen::run(args),
+        Command::Keyring(args) => keyring::run(args),
         Command::List(args) => list::run(args),
         Command::Open(args) => open::run(args),
+        Command::Verify(args) => verify::run(args),
     };
     conclude(PROGRAM, result)
 }
@@ -95,6 +106,35 @@ fn payload_complaint(title: String, error: &PayloadError) -> Complaint {
         | PayloadError::Tampered { .. }
         | PayloadError::Trailing
         | PayloadError::Truncated => Complaint::new(Exit::Tampered, title, error).hint(OTHER_COPY),
+    }
+}
+
+/// What an operator is told of a clip that was not opened.
+fn restore_complaint(label: &str, error: &RestoreError, to_stdout: bool) -> Complaint {
+    let title = format!("cannot open {label}");
+    match error {
+        RestoreError::Digest { .. } => Complaint::new(Exit::Tampered, title, error)
+            .hint("somebody with a key to it made another file of it; look for an untouched copy"),
+        RestoreError::Exists { path } => {
+            let title = format!("cannot open {label} as {}", printable(path));
+            Complaint::new(Exit::Failed, title, error)
+                .hint("open it into another folder: --out DIR")
+        }
+        RestoreError::NotAuthentic(_) => Complaint::new(Exit::Tampered, title, error)
+            .hint("keep it as it is, and find out who wrote it; to open it: --accept-unlogged"),
+        RestoreError::Origin(error) => {
+            bucket_complaint(format!("cannot check the origin of {label}"), error)
+        }
+        RestoreError::Open(error) => open_complaint(title, error),
+        RestoreError::Payload(error) => payload_complaint(title, error),
+        RestoreError::Read(_) => Complaint::new(Exit::Failed, title, error)
+            .hint("open it into another folder: --out DIR"),
+        // `open --out - | head`: the reader has seen enough.
+        RestoreError::Write(error) if to_stdout && error.kind() == io::ErrorKind::BrokenPipe => {
+            Complaint::text(Exit::Failed, format!("{title}: nobody reads the output"))
+        }
+        RestoreError::Write(_) => Complaint::new(Exit::Failed, title, error)
+            .hint("make space, or choose another folder that you may write to: --out DIR"),
     }
 }
 

@@ -12,12 +12,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::{Complaint, Exit, bytes_for_people, complain, print_json};
 use super::find::{Find, Found, Named};
+use super::origin::{Judge, KeyringArgs, Origins, Unlogged, VerdictJson};
 use super::part::{self, ByteRange};
 use super::{BucketArgs, IdentityArgs, NameJson, PROGRAM};
-use super::{hex, open_complaint, payload_complaint, runtime};
+use super::{hex, restore_complaint, runtime};
 use crate::authority::identity::Identities;
 use crate::authority::open::ManifestFinding;
-use crate::authority::restore::{self, Arrival, Facts, RestoreError, Restored, Unfinished};
+use crate::authority::origin::{Origin, Verdict};
+use crate::authority::restore::{self, Arrival, Facts, Restored, Unfinished};
 use crate::clip::printable;
 use crate::envelope::manifest::commitment;
 
@@ -26,8 +28,9 @@ use crate::envelope::manifest::commitment;
 /// WHAT is a file, the URL of an object (….age), the URL of a bucket (all clips in it) or, with
 /// --bucket, the first 4 or more digits of a clip's name as `list` shows it. Any age v1 file can
 /// be opened. A clip gets its name only after its last byte verified; nothing is replaced, and a
-/// clip that was opened before is compared and kept. Whether a dock sealed it is not checked:
-/// whoever has the public key can make a file that opens.
+/// clip that was opened before is compared and kept. With --keyring, only a clip that a dock of the
+/// keyring logged gets its name; without it that is not checked, and whoever has the public key
+/// can make a file that opens.
 #[derive(clap::Args)]
 pub struct Args {
     /// What to open
@@ -35,7 +38,12 @@ pub struct Args {
     what: Vec<PathBuf>,
     #[command(flatten)]
     identity: IdentityArgs,
-    /// The bucket that holds the clips named by their first digits
+    #[command(flatten)]
+    keyring: KeyringArgs,
+    /// Open a clip that no dock of the keyring logged all the same, with a warning
+    #[arg(long, requires = "keyring")]
+    accept_unlogged: bool,
+    /// The bucket that holds the clips named by their first digits, and the logs of the docks
     #[arg(long, value_name = "URL")]
     bucket: Option<String>,
     #[command(flatten)]
@@ -56,6 +64,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<Exit, Complaint> {
     let identities = args.identity.read()?;
+    let keyring = args.keyring.read()?;
     let runtime = runtime()?;
     let unfinished = Arc::new(Unfinished::default());
     clean_up_when_interrupted(&runtime, Arc::clone(&unfinished));
@@ -82,8 +91,11 @@ pub fn run(args: Args) -> Result<Exit, Complaint> {
         return part::run(named, &range, &identities, &runtime);
     }
     let (folder, json) = (args.out, args.json);
-    let desk = Desk { identities, runtime: &runtime, unfinished, folder, to_stdout, json };
-    desk.open_all(named)
+    let unlogged = if args.accept_unlogged { Unlogged::Accept } else { Unlogged::Refuse };
+    let mut origins = keyring.as_ref().map(|one| Origins::new(one, &args.access, &runtime));
+    let desk =
+        Desk { identities, runtime: &runtime, unfinished, folder, to_stdout, json, unlogged };
+    desk.open_all(named, origins.as_mut())
 }
 
 /// On Ctrl-C or a request to end: no half of a clip stays behind.
@@ -115,16 +127,28 @@ struct Desk<'a> {
     folder: PathBuf,
     to_stdout: bool,
     json: bool,
+    unlogged: Unlogged,
 }
 
 impl Desk<'_> {
     /// Opens one after the other; a failure is told at once and keeps none from being opened.
-    fn open_all(&self, named: Vec<Named>) -> Result<Exit, Complaint> {
+    fn open_all(
+        &self,
+        named: Vec<Named>,
+        mut origins: Option<&mut Origins<'_>>,
+    ) -> Result<Exit, Complaint> {
         let total = named.len();
         let mut exits = Vec::new();
         let mut clips = Vec::new();
-        for Named { label, found } in named {
-            match found.and_then(|found| self.open_one(&label, found)) {
+        for Named { label, found, logs_url } in named {
+            let opened = found.and_then(|found| {
+                let origin = match origins.as_deref_mut() {
+                    Some(origins) => Some(origins.beside(&label, logs_url.as_deref())?),
+                    None => None,
+                };
+                self.open_one(&label, found, origin)
+            });
+            match opened {
                 Ok(clip) => clips.push(ClipJson::opened(label, clip)),
                 Err(complaint) => {
                     complain(PROGRAM, &complaint);
@@ -140,28 +164,30 @@ impl Desk<'_> {
         Ok(exit_of(total, &exits))
     }
 
-    fn open_one(&self, label: &str, found: Found) -> Result<Opened, Complaint> {
+    fn open_one(
+        &self,
+        label: &str,
+        found: Found,
+        origin: Option<&mut Origin<'_>>,
+    ) -> Result<Opened, Complaint> {
         let (source, size_bytes) = found.open(label, self.runtime)?;
         let bar = progress_bar(label, size_bytes);
-        let mut progress = |size| bar.inc(size);
+        let mut judge = Judge { bar: &bar, origin, unlogged: self.unlogged, verdict: None };
         let opened = if self.to_stdout {
             let out = &mut io::stdout().lock();
-            restore::stream(source, &self.identities, out, &mut progress).map(|facts| Opened {
-                path: None,
-                arrival: Arrival::Written,
-                facts,
-            })
+            restore::stream(source, &self.identities, out, &mut judge)
+                .map(|facts| (None, Arrival::Written, facts))
         } else {
             let (folder, unfinished) = (&self.folder, &self.unfinished);
             let restored =
-                restore::restore(source, &self.identities, folder, unfinished, &mut progress);
-            restored.map(|Restored { path, arrival, facts }| {
-                let path = Some(path);
-                Opened { path, arrival, facts }
-            })
+                restore::restore(source, &self.identities, folder, unfinished, &mut judge);
+            restored.map(|Restored { path, arrival, facts }| (Some(path), arrival, facts))
         };
+        let verdict = judge.verdict;
         bar.finish_and_clear();
-        let opened = opened.map_err(|error| self.complaint(label, &error))?;
+        let (path, arrival, facts) =
+            opened.map_err(|error| restore_complaint(label, &error, self.to_stdout))?;
+        let opened = Opened { path, arrival, facts, verdict };
         self.tell(label, &opened);
         Ok(opened)
     }
@@ -177,46 +203,34 @@ impl Desk<'_> {
             Arrival::WasThere => "was there already, the same:",
             Arrival::Written => "opened",
         };
-        let line = format!("{word} {place} ({size}) from {label}; origin not checked");
+        let checked = match &opened.verdict {
+            None => "; origin not checked: give --keyring",
+            Some(_) => "",
+        };
+        let line = format!("{word} {place} ({size}) from {label}{checked}");
         // The clip is there; that nobody reads of it is no failure of the clip.
         let _ = match self.json || self.to_stdout {
             true => writeln!(io::stderr().lock(), "{line}"),
             false => writeln!(io::stdout().lock(), "{line}"),
         };
+        let _ = match &opened.verdict {
+            None => Ok(()),
+            Some(verdict) if verdict.is_authentic() => {
+                writeln!(io::stderr().lock(), "{label}: {verdict}")
+            }
+            Some(verdict) => writeln!(
+                io::stderr().lock(),
+                "{PROGRAM}: WARNING: {label}: {verdict}; opened all the same: --accept-unlogged"
+            ),
+        };
         for note in opened.notes() {
             let _ = writeln!(io::stderr().lock(), "{PROGRAM}: note: {label}: {note}");
-        }
-    }
-
-    fn complaint(&self, label: &str, error: &RestoreError) -> Complaint {
-        let title = format!("cannot open {label}");
-        match error {
-            RestoreError::Digest { .. } => Complaint::new(Exit::Tampered, title, error).hint(
-                "somebody with a key to it made another file of it; look for an untouched copy",
-            ),
-            RestoreError::Exists { path } => {
-                let title = format!("cannot open {label} as {}", printable(path));
-                Complaint::new(Exit::Failed, title, error)
-                    .hint("open it into another folder: --out DIR")
-            }
-            RestoreError::Open(error) => open_complaint(title, error),
-            RestoreError::Payload(error) => payload_complaint(title, error),
-            RestoreError::Read(_) => Complaint::new(Exit::Failed, title, error)
-                .hint("open it into another folder: --out DIR"),
-            // `open --out - | head`: the reader has seen enough.
-            RestoreError::Write(error)
-                if self.to_stdout && error.kind() == io::ErrorKind::BrokenPipe =>
-            {
-                Complaint::text(Exit::Failed, format!("{title}: nobody reads the output"))
-            }
-            RestoreError::Write(_) => Complaint::new(Exit::Failed, title, error)
-                .hint("make space, or choose another folder that you may write to: --out DIR"),
         }
     }
 }
 
 /// All well, one cause, or some of each.
-fn exit_of(total: usize, exits: &[Exit]) -> Exit {
+pub fn exit_of(total: usize, exits: &[Exit]) -> Exit {
     match exits {
         [] => Exit::Ok,
         [first, rest @ ..] if exits.len() == total => {
@@ -230,7 +244,8 @@ fn exit_of(total: usize, exits: &[Exit]) -> Exit {
     }
 }
 
-fn progress_bar(label: &str, sealed_size_bytes: Option<u64>) -> ProgressBar {
+/// Shows how far a clip is, where somebody looks.
+pub fn progress_bar(label: &str, sealed_size_bytes: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -253,6 +268,8 @@ struct Opened {
     path: Option<PathBuf>,
     arrival: Arrival,
     facts: Facts,
+    /// Of its origin; `None` without a keyring.
+    verdict: Option<Verdict>,
 }
 
 impl Opened {
@@ -313,13 +330,16 @@ struct OpenedJson {
     sha256: String,
     /// SHA-256(salt ‖ sha256), 64 hex digits, to compare with the custody log.
     commitment: Option<String>,
-    /// Always `not-checked` in this version.
+    /// `not-checked`, `authentic`, or with --accept-unlogged the word of why not.
     origin: &'static str,
+    /// Null where it was not checked.
+    verdict: Option<VerdictJson>,
     notes: Vec<String>,
 }
 
+/// An error in JSON.
 #[derive(Serialize)]
-struct ErrorJson {
+pub struct ErrorJson {
     /// As in the table of exit codes.
     exit: u8,
     message: String,
@@ -335,15 +355,23 @@ impl ClipJson {
             size_bytes: clip.facts.plaintext.size_bytes,
             sha256: hex(&clip.facts.plaintext.sha256),
             commitment: clip.commitment().map(|commitment| hex(&commitment)),
-            origin: "not-checked",
+            origin: clip.verdict.as_ref().map_or("not-checked", Verdict::word),
+            verdict: clip.verdict.as_ref().map(VerdictJson::new),
             notes: clip.notes(),
         };
         ClipJson { what, opened: Some(opened), error: None }
     }
 
     fn failed(what: String, complaint: Complaint) -> ClipJson {
+        ClipJson { what, opened: None, error: Some(ErrorJson::new(complaint)) }
+    }
+}
+
+impl ErrorJson {
+    /// All that it says.
+    pub fn new(complaint: Complaint) -> ErrorJson {
         let Complaint { exit, message, hint } = complaint;
-        ClipJson { what, opened: None, error: Some(ErrorJson { exit: exit as u8, message, hint }) }
+        ErrorJson { exit: exit as u8, message, hint }
     }
 }
 

@@ -56,7 +56,7 @@ pub fn run(
     identities: &Identities,
     runtime: &Runtime,
 ) -> Result<Exit, Complaint> {
-    let Some(Named { label, found }) = named.into_iter().next() else {
+    let Some(Named { label, found, .. }) = named.into_iter().next() else {
         return Ok(Exit::Ok);
     };
     let source = found?.open_part(&label, runtime)?;
@@ -109,7 +109,8 @@ fn write(clip: &mut impl Read, title: &impl Fn() -> String) -> Result<u64, Compl
     }
 }
 
-fn complaint(title: String, error: &io::Error) -> Complaint {
+/// Reading a part failed: the chunk does not verify, or the source cannot be read.
+pub fn complaint(title: String, error: &io::Error) -> Complaint {
     match payload_error(error) {
         None | Some(PayloadError::Read(_)) => read_complaint(title, error),
         Some(error) => payload_complaint(title, error),

@@ -33,7 +33,7 @@ pub(super) async fn put(
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             removed => removed?,
         }
-        fs::create_private(&begin)
+        fs::create_public(&begin)
     })
     .await
     .map_err(BucketError::Folder)?;
@@ -85,7 +85,7 @@ pub(super) fn put_small(finished: &Path, bytes: &[u8], mode: &PutMode) -> Result
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             removed => removed?,
         }
-        let mut file = fs::create_private(&unfinished)?;
+        let mut file = fs::create_public(&unfinished)?;
         std::io::Write::write_all(&mut file, bytes)?;
         if is_new {
             return fs::publish(&file, &unfinished, finished);

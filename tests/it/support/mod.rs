@@ -6,6 +6,7 @@ pub mod authority;
 pub mod clips;
 pub mod dock;
 pub mod markers;
+pub mod mini_log;
 pub mod peers;
 pub mod proxy;
 pub mod seaweed;
