@@ -9,6 +9,9 @@ use crate::dock::keys::Keys;
 use crate::dock::queue::{QueueError, Reader};
 use crate::keyring::{WARNING_DAYS, day_of};
 
+/// After so long without a drill, a person is told.
+const DRILL_SECONDS_MAX: u64 = 48 * 3600;
+
 /// What `status` says of log and keyring.
 #[derive(Serialize)]
 pub(super) struct StandingJson {
@@ -24,6 +27,8 @@ pub(super) struct StandingJson {
     behind: Vec<BehindJson>,
     /// Why the last checkpoint has no cosignature of the witness.
     witness_problem: Option<String>,
+    /// How long ago the authority last proved that clips of this dock can be opened.
+    drilled_seconds: Option<u64>,
     /// The last good keyring; none where the recipients stand in the config.
     keyring: Option<KeyringJson>,
 }
@@ -80,6 +85,7 @@ pub(super) fn gather(
         unacknowledged,
         behind,
         witness_problem: witness_problem.flatten(),
+        drilled_seconds: reader.drilled()?.map(|at| now.seconds_since(at)),
         keyring,
     })
 }
@@ -93,12 +99,16 @@ impl StandingJson {
         if self.unacknowledged {
             return Some("the log begins anew, erasing waits: dockseal acknowledge".into());
         }
-        match &self.keyring {
-            Some(keyring) if keyring.days_left < 0 => Some("the keyring expired".into()),
-            Some(keyring) if keyring.days_left <= WARNING_DAYS => {
+        match (&self.keyring, self.drilled_seconds) {
+            (Some(keyring), _) if keyring.days_left < 0 => Some("the keyring expired".into()),
+            (Some(keyring), _) if keyring.days_left <= WARNING_DAYS => {
                 Some(format!("the keyring expires in {} days", keyring.days_left))
             }
-            Some(_) | None => None,
+            (_, Some(seconds)) if seconds > DRILL_SECONDS_MAX => {
+                let ago = seconds_for_people(seconds);
+                Some(format!("clips were last proven to open {ago} ago; ask the authority"))
+            }
+            (_, Some(_) | None) => None,
         }
     }
 
@@ -118,7 +128,10 @@ impl StandingJson {
             }
         };
         let witness = if self.witness_problem.is_some() { "; the witness failed" } else { "" };
-        format!("log       {} entries, {published}{witness}{keyring}", self.log_size)
+        let drilled = self.drilled_seconds.map_or(String::new(), |seconds| {
+            format!("; proven to open {} ago", seconds_for_people(seconds))
+        });
+        format!("log       {} entries, {published}{witness}{keyring}{drilled}", self.log_size)
     }
 }
 
@@ -139,6 +152,7 @@ impl StandingJson {
             unacknowledged: true,
             behind: vec![behind],
             witness_problem: Some("the witness failed".into()),
+            drilled_seconds: Some(1_000_000),
             keyring: Some(KeyringJson {
                 revision: 1_000_000,
                 expires: "2026-11-21".into(),

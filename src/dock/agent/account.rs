@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::cosign::cosigned;
 use super::{Agent, AgentError, Context, Done, files};
+use crate::clip::Timestamp;
 use crate::custody::checkpoint::Checkpoint;
+use crate::custody::drill::{Drill, RECEIPT_SIZE_MAX, newest_key};
 use crate::custody::entry::Event;
 use crate::custody::folder;
 use crate::dock::config::{BucketConfig, Config};
@@ -128,6 +130,7 @@ async fn edition(context: &Arc<Context>, beat: Option<Event>) -> Result<Outcome,
     if context.keys.is_keyring() {
         for bucket in &context.config.buckets {
             look_for_keyring(context, bucket).await?;
+            look_for_drill(context, bucket).await?;
         }
     }
     if let Some(beat) = beat {
@@ -197,6 +200,27 @@ async fn publish_to(
             Err(AgentError::Forked { key })
         }
         Err(PublishError::Log(error)) => Err(error.into()),
+    }
+}
+
+/// Notes when the authority last proved that clips of this dock can be opened, where its receipt may
+/// be read.
+async fn look_for_drill(context: &Context, config: &BucketConfig) -> Result<(), AgentError> {
+    let Ok(bucket) = context.buckets.open(config) else { return Ok(()) };
+    let Some(keyring) = context.keys.keyring() else { return Ok(()) };
+    let dock = &context.config.dock;
+    let Ok(receipt) = bucket.read_all(&newest_key(dock), RECEIPT_SIZE_MAX).await else {
+        return Ok(());
+    };
+    match Drill::verify(&receipt, &keyring.authority) {
+        Ok(drill) if drill.dock == *dock => {
+            Ok(context.queue.drilled(Timestamp(drill.at.as_millisecond())).await?)
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::warn!(bucket = config.name, "a drill's receipt is of no use: {error}");
+            Ok(())
+        }
     }
 }
 

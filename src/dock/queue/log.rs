@@ -216,6 +216,17 @@ impl Queue {
         .await
     }
 
+    /// Notes that the authority opened clips of this dock at a time.
+    pub async fn drilled(&self, at: Timestamp) -> Result<(), QueueError> {
+        let sql = "INSERT INTO meta VALUES ('drilled', ?1)
+             ON CONFLICT DO UPDATE SET value = max(CAST(value AS INTEGER), ?1)";
+        self.ask(move |tx| {
+            tx.prepare_cached(sql)?.execute([at.0])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Remembers that another log of this name is in a bucket: this one must not go on.
     pub async fn forked(&self, key: String) -> Result<(), QueueError> {
         self.ask(move |tx| set(tx, "forked", &key)).await
@@ -367,6 +378,11 @@ impl Reader {
         let known = known.as_deref().and_then(|known| known.split_once(' '));
         let size = known.filter(|(of, _)| *of == log.to_string()).map(|(_, size)| size.parse());
         Ok(size.and_then(Result::ok).unwrap_or(0))
+    }
+
+    /// When the authority last proved that clips of this dock can be opened, as far as it is known.
+    pub fn drilled(&self) -> Result<Option<Timestamp>, QueueError> {
+        Ok(meta(&self.0, "drilled")?.and_then(|at| at.parse().ok()).map(Timestamp))
     }
 
     /// Why the last checkpoint has no cosignature.
