@@ -33,4 +33,5 @@ mod plugins;
 mod properties;
 mod selftest;
 mod service;
+mod trust;
 mod vectors;

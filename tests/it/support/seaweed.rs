@@ -232,6 +232,15 @@ impl Seaweed {
         keys
     }
 
+    /// Removes everything beneath a URL, as an operator of the bucket can.
+    pub fn remove_all(&self, url: &str) {
+        let client = self.client(Login::Admin);
+        for key in self.keys(url) {
+            let path = object_store::path::Path::from(format!("{}/{key}", prefix(url)));
+            block_on(client.delete(&path)).expect("the administrator may delete");
+        }
+    }
+
     /// Fetches the object of a key beneath a URL into a new file, in bounded memory.
     pub fn fetch(&self, url: &str, key: &str, to: &Path) {
         let client = self.client(Login::Admin);

@@ -1,0 +1,193 @@
+//! From a root key to an audit, with the three programs alone and a real S3 server.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::dock::{BucketConfig, Choices, Dock, Finished, authority};
+use crate::support::seaweed::{Login, Seaweed};
+use crate::support::tools::needs;
+use crate::support::{scratch, wait_for};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A dock that an authority enrolled, and the authority's folder.
+struct Force {
+    dock: Dock,
+    url: String,
+    endpoint: String,
+    dir: TempDir,
+}
+
+impl Force {
+    fn new(test: &str, more: &str) -> Force {
+        let server = Seaweed::shared();
+        let url = server.url(test);
+        let dir = scratch();
+        let endpoint = server.endpoint();
+        let mut choices = Choices::new("", BucketConfig::s3(&endpoint, &url));
+        choices.recipients.clear();
+        choices.settle_seconds = 0;
+        let force = Force { dock: Dock::new(&choices), url, endpoint, dir };
+        force.desk(&["init", "bpol.example"]);
+        force.desk(&["add-recipient", "evidence", "--new", "--classic"]);
+        force.desk(&["add-recipient", "escrow", "--new", "--classic"]);
+        let root = force.desk(&["show", "--json"]).json();
+        let root = root["authority"].as_str().expect("the root's key").to_owned();
+        let keyring = force.place("keyring");
+        choices.more = format!(
+            "rescan_seconds = 1\nkeyring = \"{}\"\nauthority = \"{root}\"\n{more}",
+            keyring.display()
+        );
+        force.dock.reconfigure(&choices);
+        let said = force.dock.finish(&["init"]).expect_code(0).stdout;
+        let line = said.lines().find(|line| line.contains("dockseal-dock ")).expect("a line");
+        let fingerprint = said.lines().find_map(|line| line.trim().strip_prefix("fingerprint "));
+        let fingerprint = fingerprint.expect("a fingerprint");
+        force.desk(&["add-dock", line.trim(), "--fingerprint", fingerprint]);
+        force.desk(&["sign"]);
+        force
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.dir.path().join("authority").join(name)
+    }
+
+    fn desk(&self, words: &[&str]) -> Finished {
+        let folder = self.place("");
+        let mut command = authority(Login::Admin, &["keyring"]);
+        command.args(words).arg("--dir").arg(&folder);
+        Finished::new(command.output().expect("it starts")).expect_code(0)
+    }
+
+    /// A command of the authority's program with its keyring, its identity and the bucket's place.
+    fn authority(&self, words: &[&str]) -> Finished {
+        let mut command = authority(Login::Admin, words);
+        command.arg("--keyring").arg(self.place("keyring"));
+        command.arg("-i").arg(self.place("identities/evidence.identity"));
+        command.arg("-o").arg(format!("aws_endpoint={}", self.endpoint));
+        Finished::new(command.output().expect("it starts"))
+    }
+
+    fn audit(&self, words: &[&str]) -> Finished {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dockseal-audit"));
+        command.env_clear().envs(Login::Admin.env()).args(words);
+        command.arg("--keyring").arg(self.place("keyring"));
+        command.arg("-o").arg(format!("aws_endpoint={}", self.endpoint));
+        Finished::new(command.output().expect("it starts"))
+    }
+
+    fn seal(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.dock.folder().join(name), content).expect("written");
+        self.dock.run_until_idle().expect_code(0);
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).expect("a folder");
+    let mut names: Vec<_> = files.map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_clip_is_authentic_from_its_dock_to_the_desk_and_the_audit_needs_no_secret() {
+    needs!(Weed, Setpriv);
+    let force = Force::new("trust", "");
+    force.seal("a.mp4", b"the first clip");
+    force.seal("b.mp4", &[7; 300_000]);
+    let publish = authority(Login::Admin, &["keyring", "publish", &force.url])
+        .arg("--dir")
+        .arg(force.place(""))
+        .arg("-o")
+        .arg(format!("aws_endpoint={}", force.endpoint))
+        .output();
+    Finished::new(publish.expect("it starts")).expect_code(0);
+
+    let out = scratch();
+    let out_dir = out.path().to_str().expect("UTF-8");
+    let opened = force.authority(&["open", &force.url, "--out", out_dir]).expect_code(0);
+    let said = format!("{}{}", opened.stdout, opened.stderr);
+    assert_eq!(said.matches("authentic: sealed by test-dock-1").count(), 2, "{said}");
+    assert_eq!(names(out.path()), ["a.mp4", "b.mp4"]);
+    force.authority(&["verify", &force.url]).expect_code(0);
+
+    let audited = force.audit(&[&force.url, "--full"]).expect_code(0);
+    assert!(audited.stdout.contains("test-dock-1"), "{}", audited.stdout);
+
+    // The authority proves that clips open; the dock may not read that, so it says nothing.
+    let mut drill = authority(Login::Admin, &["drill", &force.url]);
+    drill.arg("--keyring").arg(force.place("keyring"));
+    drill.arg("-i").arg(force.place("identities/escrow.identity"));
+    drill.arg("--signing-key").arg(force.place("root.key"));
+    drill.arg("-o").arg(format!("aws_endpoint={}", force.endpoint));
+    Finished::new(drill.output().expect("it starts")).expect_code(0);
+    force.dock.run_until_idle().expect_code(0);
+    assert!(force.dock.json(&["status"])["standing"]["drilled_seconds"].is_null());
+    force.audit(&[&force.url, "--full"]).expect_code(0);
+}
+
+#[test]
+fn what_a_witness_saw_is_not_undone_by_whoever_has_the_docks_whole_disk() {
+    needs!(Weed, Setpriv);
+    let keys = scratch();
+    let key_file = keys.path().join("witness.key");
+    let program = env!("CARGO_BIN_EXE_dockseal-audit");
+    let made = std::process::Command::new(program)
+        .args(["witness", "keygen", "witness.example"])
+        .arg(&key_file)
+        .output();
+    let made = Finished::new(made.expect("it starts")).expect_code(0).stdout;
+    let vkey = made.split_whitespace().find(|word| word.starts_with("witness.example+"));
+    let vkey = vkey.expect("the witness's public key").to_owned();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let more = format!("[witness]\nurl = \"http://127.0.0.1:{port}\"\nkey = \"{vkey}\"");
+    let force = Force::new("witnessed", &more);
+    let witnessed = keys.path().join("witnessed");
+    let witness = std::process::Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", program, "witness", "--listen"])
+        .arg(format!("127.0.0.1:{port}"))
+        .arg("--key")
+        .arg(&key_file)
+        .arg("--keyring")
+        .arg(force.place("keyring"))
+        .arg("--state")
+        .arg(&witnessed)
+        .spawn();
+    let mut witness = witness.expect("it starts");
+    wait_for("the witness to listen", SOON, || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(())
+    });
+
+    // The evil twin's beginning: the whole state directory, its signing key too.
+    force.dock.run_until_idle().expect_code(0);
+    let twin = keys.path().join("twin");
+    let copied = std::process::Command::new("cp").arg("-a").arg(force.dock.state_dir()).arg(&twin);
+    assert!({ copied }.status().unwrap().success());
+    force.seal("a.mp4", b"what must not be forgotten");
+    let status = force.dock.json(&["status"]);
+    assert!(status["standing"]["witness_problem"].is_null(), "{status}");
+    let words = [&force.url, "--full", "--witness", &vkey, "--witnessed"];
+    let words = words.map(|word| word as &str);
+    let with_witness = [&words[..], &[witnessed.to_str().expect("UTF-8")]].concat();
+    force.audit(&with_witness).expect_code(0);
+
+    // History is rewritten: all that the bucket has is removed, and the twin writes another log
+    // of the same name, in which the clip never was.
+    let server = Seaweed::shared();
+    server.remove_all(&force.url);
+    std::fs::remove_dir_all(force.dock.state_dir()).unwrap();
+    std::fs::rename(&twin, force.dock.state_dir()).unwrap();
+    force.dock.run_until_idle();
+    force.seal("b.mp4", b"what should be believed instead");
+    let problem = force.dock.json(&["status"])["standing"]["witness_problem"].clone();
+    assert!(problem.is_string(), "the witness cosigned a rewritten log");
+    // Without a witness it looks well; with what the witness remembers it does not.
+    force.audit(&[&force.url, "--full"]).expect_code(0);
+    let caught = force.audit(&with_witness).expect_code(13);
+    let said = format!("{}{}", caught.stdout, caught.stderr);
+    assert!(said.contains("test-dock-1/log/"), "{said}");
+    witness.kill().unwrap();
+    witness.wait().unwrap();
+}
