@@ -8,6 +8,8 @@ pub const WIDTH: u64 = 256;
 pub const HEIGHT: u32 = 8;
 /// Levels of tiles: logs of up to 2^48 entries.
 pub const LEVEL_COUNT: u32 = 6;
+/// Most entries of a log: as many as [`LEVEL_COUNT`] levels span.
+pub const SIZE_MAX: u64 = 1 << (HEIGHT * LEVEL_COUNT);
 /// Largest entry in a bundle, in bytes: its length is written in 16 bits.
 pub const ENTRY_SIZE_MAX: usize = 0xffff;
 
@@ -71,7 +73,9 @@ impl Piece {
             index = index.checked_mul(1000)?.checked_add(digits)?;
         }
         let piece = Piece { holds, index, width };
-        (piece.path() == path && (1..=WIDTH).contains(&width)).then_some(piece)
+        // A bucket may hold any name: without the bound, the arithmetic of sizes could overflow.
+        let is_possible = index < SIZE_MAX / WIDTH && (1..=WIDTH).contains(&width);
+        (is_possible && piece.size_min() <= SIZE_MAX && piece.path() == path).then_some(piece)
     }
 
     /// Number of entries that a log has at least where this piece exists.
@@ -228,6 +232,8 @@ mod tests {
             "tile/data/000",
             "tile/0/001/002",
             "tile/0/x99999999999999999999/000",
+            "tile/0/x018/x446/x744/x073/x709/x551/614",
+            "tile/5/002",
             "tile/0/000/",
             "checkpoint",
         ] {
