@@ -57,6 +57,7 @@ const OWNERS: &[(&str, &[&str], &[&str])] = &[
         &["src/dock/queue"],
     ),
     ("the object store", &["object_store", "reqwest", "hyper"], &["src/edge/bucket"]),
+    ("the witness's HTTP server", &["axum"], &["src/edge/witness.rs"]),
     ("the wall clock", &["Timestamp::now", "SystemTime::now"], &["src/edge/clock.rs"]),
     (
         "exit codes and printing",

@@ -3,6 +3,9 @@
 pub mod bucket;
 pub mod clock;
 pub mod credentials;
+pub mod durable;
 pub mod fs;
 #[cfg(feature = "dock")]
 pub mod systemd;
+#[cfg(feature = "audit")]
+pub mod witness;

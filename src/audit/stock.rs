@@ -1,0 +1,147 @@
+//! Taking stock: the clips that the logs name against the clips that are there.
+
+use std::collections::BTreeMap;
+
+use super::finding::{Findings, What};
+use super::ledger::{Account, Ledger};
+use super::revisions::Revisions;
+use super::shelf::{ClipObject, DockShelf, clip_key};
+use crate::clip::Timestamp;
+
+/// Seconds of a day.
+const DAY_SECONDS: u64 = 86_400;
+/// How many times `stale_after_seconds` a clip may wait for its receipts before it is a finding.
+const PENDING_FACTOR: u64 = 7;
+
+/// What the comparison counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// Objects with a clip's name.
+    pub object_count: u64,
+    /// Their bytes.
+    pub size_bytes: u64,
+    /// Clips that the logs seal.
+    pub sealed_count: u64,
+    /// Clips that the logs say are stored.
+    pub stored_count: u64,
+    /// Sealed, not stored, not damaged.
+    pub pending_count: u64,
+    /// For how long the oldest of them has waited.
+    pub pending_oldest_seconds: u64,
+    /// Stored, and gone after the retention.
+    pub deleted_count: u64,
+    /// Damaged on the dock before they were stored.
+    pub damaged_count: u64,
+}
+
+/// What it is compared with.
+pub struct Rules<'a> {
+    /// The keyrings, for their retention.
+    pub revisions: &'a Revisions,
+    /// After how many seconds a quiet dock is stale.
+    pub stale_after_seconds: u64,
+    /// The time of the audit.
+    pub now: Timestamp,
+}
+
+/// Compares one dock. Objects without any entry are given back: another dock's log may have them.
+pub fn take_stock(
+    dock: &str,
+    shelf: &DockShelf,
+    ledger: &Ledger,
+    rules: &Rules<'_>,
+    findings: &mut Findings,
+) -> (Stock, Vec<ClipObject>) {
+    let mut stock = Stock {
+        object_count: shelf.clips.len() as u64,
+        size_bytes: shelf.clips.iter().map(|clip| clip.size_bytes).sum(),
+        ..Stock::default()
+    };
+    let mut missing = Vec::new();
+    for (name, account) in &ledger.clips {
+        let object = shelf.clip(*name);
+        if count(account, object.is_some(), rules, &mut stock) {
+            missing.push((*name, account));
+        }
+        if account.sealed.is_none() && account.is_stored {
+            findings.add(clip_key(dock, *name), What::StoredUnsealed);
+        }
+    }
+    // In one order, whatever the order of the table.
+    missing.sort_by_key(|(name, _)| *name);
+    for (name, account) in missing {
+        let log = ledger.logs.get(usize::from(account.log));
+        let log = log.map_or_else(|| "?".into(), |log| format!("{dock}/log/{}", log.id));
+        let sealed = account.sealed.map_or_else(|| "?".into(), |at| at.to_string());
+        findings.add(clip_key(dock, name), What::ClipMissing { log, sealed });
+    }
+    if stock.pending_oldest_seconds > rules.stale_after_seconds.saturating_mul(PENDING_FACTOR) {
+        let (count, oldest_seconds) = (stock.pending_count, stock.pending_oldest_seconds);
+        findings.add(dock, What::PendingLong { count, oldest_seconds });
+    }
+    let mut unlogged = Vec::new();
+    for clip in &shelf.clips {
+        match ledger.clips.get(&clip.name).filter(|account| account.sealed.is_some()) {
+            Some(account) if account.size_bytes != clip.size_bytes => {
+                let (recorded, found) = (account.size_bytes, clip.size_bytes);
+                findings.add(clip_key(dock, clip.name), What::ClipSize { recorded, found });
+            }
+            Some(_) => {}
+            None => unlogged.push(*clip),
+        }
+    }
+    (stock, unlogged)
+}
+
+/// Counts one clip; says whether it is missing.
+fn count(account: &Account, is_there: bool, rules: &Rules<'_>, stock: &mut Stock) -> bool {
+    let Some(sealed) = account.sealed else { return account.is_stored && !is_there };
+    stock.sealed_count += 1;
+    let age_seconds = rules.now.seconds_since(sealed);
+    if account.is_damaged {
+        stock.damaged_count += 1;
+    } else if !account.is_stored {
+        stock.pending_count += 1;
+        stock.pending_oldest_seconds = stock.pending_oldest_seconds.max(age_seconds);
+    }
+    if !account.is_stored {
+        return false;
+    }
+    stock.stored_count += 1;
+    if is_there || account.is_damaged {
+        return false;
+    }
+    let revision = Some(u64::from(account.revision)).filter(|number| *number > 0);
+    let days = rules.revisions.retention_days(revision);
+    // A retention of 0 days allows no deletion at once: the day of sealing is part of it.
+    if age_seconds / DAY_SECONDS > u64::from(days) {
+        stock.deleted_count += 1;
+        return false;
+    }
+    true
+}
+
+/// Says of objects that no log of their dock seals what they are.
+pub fn judge_unlogged(
+    unlogged: &BTreeMap<&str, Vec<ClipObject>>,
+    ledgers: &BTreeMap<&str, Ledger>,
+    findings: &mut Findings,
+) {
+    for (dock, clips) in unlogged {
+        let newest = ledgers
+            .get(dock)
+            .and_then(|ledger| ledger.logs.iter().filter_map(|log| log.newest).max());
+        for clip in clips {
+            let sealed_by = ledgers.iter().find(|(other, ledger)| {
+                let account = ledger.clips.get(&clip.name);
+                *other != dock && account.is_some_and(|account| account.sealed.is_some())
+            });
+            let what = match sealed_by {
+                Some((other, _)) => What::ClipOfOtherDock { dock: (*other).to_owned() },
+                None if newest.is_some_and(|newest| clip.stored > newest) => What::ClipUnpublished,
+                None => What::ClipUnlogged,
+            };
+            findings.add(clip_key(dock, clip.name), what);
+        }
+    }
+}
