@@ -38,7 +38,7 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    audit: Option<Args>,
+    audit: Args,
 }
 
 #[derive(Subcommand)]
@@ -52,8 +52,8 @@ struct Args {
     #[arg(required = true, value_name = "BUCKET")]
     buckets: Vec<String>,
     /// The authority's keyring
-    #[arg(long, value_name = "FILE")]
-    keyring: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    keyring: Option<PathBuf>,
     /// The authority's root key, from a source that you trust; repeatable. Without it, the root
     /// that the keyring names is believed, and the report says which
     #[arg(long = "authority", value_name = "VKEY")]
@@ -109,16 +109,16 @@ fn seconds(text: &str) -> Result<u64, String> {
 /// The program `dockseal-audit`.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let result = match (cli.command, cli.audit) {
-        (Some(Command::Witness(args)), _) => witness::run(args),
-        (None, Some(args)) => run_audit(&args),
-        (None, None) => Err(Complaint::text(Exit::Usage, "no bucket given").hint("see --help")),
+    let result = match cli.command {
+        Some(Command::Witness(args)) => witness::run(args),
+        None => run_audit(&cli.audit),
     };
     conclude(PROGRAM, result)
 }
 
 fn run_audit(args: &Args) -> Result<Exit, Complaint> {
-    let keyring = read(&args.keyring, "the keyring")?;
+    let path = args.keyring.as_deref().expect("clap requires it where there is no subcommand");
+    let keyring = read(path, "the keyring")?;
     let memory = match &args.state {
         Some(path) => read_memory(path)?,
         None => Memory::default(),
@@ -153,7 +153,7 @@ fn run_audit(args: &Args) -> Result<Exit, Complaint> {
     let progress = |step| show(&bar, step);
     let audited = runtime()?.block_on(audit(&buckets, &question, &progress));
     bar.finish_and_clear();
-    let (report, memory) = audited.map_err(|error| audit_complaint(&error, &args.keyring))?;
+    let (report, memory) = audited.map_err(|error| audit_complaint(&error, path))?;
     if let Some(path) = &args.state {
         write(path, &memory.encode(), "the state")?;
     }
