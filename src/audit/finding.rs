@@ -76,6 +76,9 @@ pub enum What {
     /// Enrolled, and nothing of it is there.
     #[error("enrolled, but the bucket has no log of this dock")]
     DockSilent,
+    /// An entry from the future.
+    #[error("its newest entry is dated {newest}, ahead of the auditor's clock")]
+    EntryAhead { newest: String },
     /// A dock that no keyring enrols.
     #[error("no keyring enrols a dock of this name")]
     DockUnenrolled,
@@ -195,6 +198,7 @@ impl What {
             | W::CosignatureForged { .. }
             | W::DockSilent
             | W::DockUnenrolled
+            | W::EntryAhead { .. }
             | W::EntryTime { .. }
             | W::Foreign
             | W::KeyringMissing

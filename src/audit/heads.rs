@@ -9,7 +9,8 @@ use super::finding::{Findings, What};
 use super::revisions::Revisions;
 use super::shelf::LogShelf;
 use crate::custody::checkpoint::Checkpoint;
-use crate::custody::merkle::Hash;
+use crate::custody::merkle::{Hash, empty_root};
+use crate::custody::tile::SIZE_MAX;
 use crate::custody::{LogId, folder};
 use crate::edge::bucket::{Bucket, BucketError};
 use crate::keyring::{Days, Enrolled};
@@ -140,6 +141,12 @@ impl Heads {
         }
         if size.is_some_and(|size| size != checkpoint.size) {
             return Err(format!("it is of {} entries", checkpoint.size));
+        }
+        if checkpoint.size > SIZE_MAX {
+            return Err("no log has so many entries".into());
+        }
+        if checkpoint.size == 0 && checkpoint.root != empty_root() {
+            return Err("a log without entries has another root".into());
         }
         let signed = |(key, _): &(VerifierKey, Days)| note.verify(key).is_ok();
         let key = self.keys.iter().position(signed);

@@ -234,3 +234,67 @@ impl<'a> Reader<'a> {
         self.ledger.logs.push(self.facts);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::revisions::tests::revisions;
+    use super::*;
+
+    fn found(events: &[(i64, Event)]) -> (Vec<What>, Ledger) {
+        let (revisions, mut ledger) = (revisions(), Ledger::default());
+        let mut findings = Findings::default();
+        let mut reader = Reader::new(&mut ledger, &revisions, "d", LogId([1; 8]));
+        for (index, (at, event)) in events.iter().enumerate() {
+            let entry = Entry::new(Timestamp(*at), event.clone());
+            reader.see(index as u64, Ok(entry), &mut findings);
+        }
+        reader.finish(&mut findings);
+        (findings.sorted().into_iter().map(|finding| finding.what).collect(), ledger)
+    }
+
+    fn started(dock: &str) -> Event {
+        Event::Started { dock: dock.into(), dockseal: "0".into(), previous: None }
+    }
+
+    fn sealed(size: u64, keyring: Option<u64>) -> Event {
+        let clip = SealedName([3; 32]);
+        Event::Sealed { clip, number: 1, size, commitment: clip, keyring }
+    }
+
+    #[test]
+    fn a_log_begins_once_ends_once_and_never_goes_back() {
+        let good = [(5, started("d")), (6, Event::Alive), (7, Event::Closed)];
+        assert_eq!(found(&good).0, []);
+        for bad in [
+            vec![(5, started("e"))],
+            vec![(5, Event::Alive)],
+            vec![(5, started("d")), (6, started("d"))],
+            vec![(5, started("d")), (6, Event::Closed), (7, Event::Alive), (8, Event::Alive)],
+        ] {
+            assert!(matches!(found(&bad).0[..], [What::EntryBroken { .. }]), "{bad:?}");
+        }
+        let early = [(5, started("d")), (4, Event::Alive), (3, Event::Alive)];
+        assert_eq!(found(&early).0, [What::EntryTime { index: 1, count: 2 }]);
+    }
+
+    #[test]
+    fn a_clip_may_be_named_again_but_not_with_another_size() {
+        let same = [(5, started("d")), (6, sealed(7, Some(1))), (7, sealed(7, Some(1)))];
+        let (what, ledger) = found(&same);
+        assert_eq!((what, ledger.clips.len()), (vec![], 1));
+        let other = [(5, started("d")), (6, sealed(7, Some(1))), (7, sealed(8, Some(1)))];
+        assert!(matches!(found(&other).0[..], [What::EntryBroken { index: 2, .. }]));
+    }
+
+    #[test]
+    fn by_which_keyring_a_clip_was_sealed_is_judged() {
+        let (_, ledger) = found(&[(5, started("d")), (6, sealed(7, None))]);
+        assert_eq!(ledger.without_keyring_count, 1);
+        let expired = 1_800_000_000_000;
+        let old = [(5, started("d")), (expired, sealed(7, Some(1))), (expired, sealed(7, Some(1)))];
+        assert!(matches!(found(&old).0[..], [What::SealedByOld { revision: 1, .. }]));
+        let sha256 = SealedName([0; 32]);
+        let named = [(5, started("d")), (6, Event::Keyring { revision: 1, sha256 })];
+        assert_eq!(found(&named).0, [What::KeyringMisnamed { index: 1, revision: 1 }]);
+    }
+}

@@ -176,3 +176,84 @@ async fn read_note(bucket: &Bucket, key: &str) -> Result<Option<Vec<u8>>, Bucket
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::keyring::{Days, Member, Role};
+    use crate::note::{Kind, SignerKey};
+
+    fn signer(name: &str, seed: u8) -> SignerKey {
+        SignerKey::from_seed(name, Kind::Note, &[seed; 32]).expect("a name")
+    }
+
+    fn keyring(revision: u64, root: u8, dock_until: &str) -> Keyring {
+        let date = |text: &str| text.parse().expect("a date");
+        let days = Days { from: date("2026-01-01"), until: date(dock_until) };
+        let recipient = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
+        Keyring {
+            authority: signer("a", root).verifier(),
+            revision,
+            issued: "2026-01-01T00:00:00Z".parse().expect("a time"),
+            expires: date("2027-01-01"),
+            retention_days: 10,
+            members: vec![Member {
+                role: Role::new("evidence").expect("a word"),
+                days: None,
+                recipient: recipient.parse().expect("a recipient"),
+            }],
+            docks: vec![Enrolled { key: signer("d", 9).verifier(), days }],
+            successor: None,
+        }
+    }
+
+    fn signed(keyring: &Keyring, root: u8) -> Vec<u8> {
+        keyring.sign(&signer("a", root)).expect("good").to_string().into_bytes()
+    }
+
+    /// One revision, with a retention of ten days.
+    pub fn revisions() -> Revisions {
+        let file = signed(&keyring(1, 1, "2027-01-01"), 1);
+        let mut revisions = Revisions::new(&file, &[]).expect("a keyring");
+        revisions.take_file(&file).expect("signed");
+        revisions
+    }
+
+    #[test]
+    fn a_root_that_an_earlier_revision_named_counts() {
+        let mut naming = keyring(1, 1, "2027-01-01");
+        naming.successor = Some(signer("a", 2).verifier());
+        let file = signed(&keyring(2, 2, "2027-01-01"), 2);
+        let mut revisions = Revisions::new(&file, &[signer("a", 1).verifier()]).expect("a keyring");
+        assert!(matches!(revisions.take_file(&file), Err(Refusal::WrongRoot { .. })));
+        assert_eq!(revisions.take(Some(1), &signed(&naming, 1)), Ok(()));
+        assert_eq!(revisions.take_file(&file), Ok(()));
+        assert_eq!(revisions.newest().revision, 2);
+    }
+
+    #[test]
+    fn forged_misplaced_and_doubled_revisions_are_told_apart() {
+        let mut revisions = revisions();
+        let good = signed(&keyring(1, 1, "2027-01-01"), 1);
+        assert_eq!(revisions.take(Some(1), &good), Ok(()));
+        assert!(matches!(revisions.take(Some(2), &good), Err(What::KeyringForged { .. })));
+        assert!(matches!(revisions.take(Some(1), b"x"), Err(What::KeyringForged { .. })));
+        let other = signed(&keyring(1, 1, "2026-05-01"), 1);
+        assert_eq!(revisions.take(Some(1), &other), Err(What::KeyringForked));
+        let stranger = signed(&keyring(2, 3, "2027-01-01"), 3);
+        let taken = revisions.take(Some(2), &stranger);
+        assert!(matches!(taken, Err(What::KeyringUnknownRoot { .. })));
+        let forged = signed(&keyring(2, 1, "2027-01-01"), 3);
+        assert!(matches!(revisions.take(Some(2), &forged), Err(What::KeyringForged { .. })));
+    }
+
+    #[test]
+    fn the_newest_revision_that_names_a_key_says_its_days() {
+        let mut revisions = revisions();
+        assert_eq!(revisions.take(Some(2), &signed(&keyring(2, 1, "2026-05-01"), 1)), Ok(()));
+        let keys = revisions.keys_of("d");
+        assert_eq!(keys.len(), 1);
+        assert_eq!(keys[0].days.until.to_string(), "2026-05-01");
+        assert!(revisions.keys_of("e").is_empty());
+    }
+}

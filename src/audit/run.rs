@@ -230,9 +230,10 @@ impl Desk<'_> {
         }
         let named = ledgers.values().flat_map(|ledger| &ledger.revisions);
         let named: BTreeSet<_> = named.copied().collect();
-        // Up to the file's own revision, the listing told.
-        for number in named.into_iter().filter(|number| *number > revisions.given()) {
-            if revisions.number(number).is_none() {
+        // Of revisions from 1 to the file's own, the listing told.
+        let untold = |number: &u64| !(1..=revisions.given()).contains(number);
+        for number in named.into_iter().filter(untold) {
+            if revisions.number(number).is_none() && !shelf.revisions.contains(&number) {
                 self.findings.add(format!("keyrings/{number}"), What::KeyringMissing);
             }
         }

@@ -145,3 +145,74 @@ pub fn judge_unlogged(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::revisions::tests::revisions;
+    use super::*;
+    use crate::clip::SealedName;
+
+    const NOW: i64 = 100 * 86_400_000;
+
+    fn account(days_ago: i64) -> Account {
+        Account {
+            sealed: Some(Timestamp(NOW - days_ago * 86_400_000)),
+            size_bytes: 5,
+            revision: 1,
+            log: 0,
+            is_stored: true,
+            is_damaged: false,
+        }
+    }
+
+    fn object(number: u8, size_bytes: u64) -> ClipObject {
+        ClipObject { name: SealedName([number; 32]), size_bytes, stored: Timestamp(NOW) }
+    }
+
+    fn taken(accounts: &[(u8, Account)], objects: &[ClipObject]) -> (Stock, Vec<What>, usize) {
+        let revisions = revisions();
+        let rules =
+            Rules { revisions: &revisions, stale_after_seconds: 86_400, now: Timestamp(NOW) };
+        let mut ledger = Ledger::default();
+        for (number, account) in accounts {
+            ledger.clips.insert(SealedName([*number; 32]), *account);
+        }
+        let shelf = DockShelf { clips: objects.to_vec(), ..DockShelf::default() };
+        let mut findings = Findings::default();
+        let (stock, unlogged) = take_stock("d", &shelf, &ledger, &rules, &mut findings);
+        let found = findings.sorted().into_iter().map(|finding| finding.what).collect();
+        (stock, found, unlogged.len())
+    }
+
+    #[test]
+    fn what_the_retention_allows_is_no_loss_and_a_day_earlier_is_one() {
+        let (stock, found, _) = taken(&[(1, account(11))], &[]);
+        assert_eq!((stock.deleted_count, found.len()), (1, 0));
+        let (stock, found, _) = taken(&[(1, account(10))], &[]);
+        assert!(matches!(found[..], [What::ClipMissing { .. }]));
+        assert_eq!(stock.deleted_count, 0);
+    }
+
+    #[test]
+    fn a_clip_that_waits_is_counted_and_after_a_week_told() {
+        let pending = |days| Account { is_stored: false, ..account(days) };
+        let (stock, found, _) = taken(&[(1, pending(2)), (2, pending(1))], &[]);
+        assert_eq!((stock.pending_count, stock.pending_oldest_seconds), (2, 172_800));
+        assert_eq!(found, []);
+        let (_, found, _) = taken(&[(1, pending(8))], &[]);
+        assert!(matches!(found[..], [What::PendingLong { count: 1, .. }]));
+    }
+
+    #[test]
+    fn a_damaged_clip_is_excused_and_a_cut_one_is_not() {
+        let damaged = Account { is_stored: false, is_damaged: true, ..account(1) };
+        let (stock, found, _) = taken(&[(1, damaged)], &[]);
+        assert_eq!((stock.damaged_count, stock.pending_count, found.len()), (1, 0, 0));
+        let (_, found, unlogged) = taken(&[(1, account(1))], &[object(1, 4), object(2, 9)]);
+        assert_eq!(found, [What::ClipSize { recorded: 5, found: 4 }]);
+        assert_eq!(unlogged, 1);
+        let unsealed = Account { sealed: None, ..account(1) };
+        let (_, found, unlogged) = taken(&[(1, unsealed)], &[object(1, 5)]);
+        assert_eq!((found, unlogged), (vec![What::StoredUnsealed], 1));
+    }
+}

@@ -11,6 +11,9 @@ use crate::custody::merkle::Hash;
 use crate::custody::{LogId, folder};
 use crate::keyring::day_of;
 
+/// How far a dock's clock may be ahead of the auditor's.
+const AHEAD_SECONDS_MAX: u64 = 3600;
+
 /// What a walk of each log gave: its size, and roots by size.
 pub type Roots = BTreeMap<LogId, (u64, BTreeMap<u64, Hash>)>;
 
@@ -77,6 +80,10 @@ pub fn judge_silence(
     }
     let newest = tips.iter().filter_map(|log| Some((log.newest?, log.id))).max();
     let Some((newest, id)) = newest else { return };
+    if newest > now.plus_seconds(AHEAD_SECONDS_MAX) {
+        // Otherwise a dock could date one entry years ahead, and never be stale again.
+        findings.add(folder(dock, id), What::EntryAhead { newest: newest.to_string() });
+    }
     let age_seconds = now.seconds_since(newest);
     if age_seconds > stale_after_seconds {
         let what = What::Stale { newest: newest.to_string(), age_seconds };

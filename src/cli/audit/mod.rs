@@ -137,7 +137,8 @@ fn run_audit(args: &Args) -> Result<Exit, Complaint> {
     }
     let mut buckets = Vec::new();
     for url in &args.buckets {
-        buckets.push((url.clone(), args.access.open(url)?));
+        // Remembered under one name, with and without a slash at its end.
+        buckets.push((url.trim_end_matches('/').to_owned(), args.access.open(url)?));
     }
     let question = Question {
         keyring: &keyring,

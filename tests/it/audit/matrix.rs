@@ -1,12 +1,15 @@
 //! The tamper matrix: one row for each thing that somebody may do to a bucket.
 
+use dockseal::clip::SealedName;
+use dockseal::custody::checkpoint::Checkpoint;
 use dockseal::custody::entry::Event;
 use dockseal::custody::merkle::leaf_hash;
 use dockseal::custody::tile::{decode_bundle, encode_bundle, encode_tile};
 use dockseal::envelope::recipient::Recipient;
+use dockseal::note::Kind;
 
 use super::{Auditor, text};
-use crate::support::ledger::{Place, World, clip_key, recipient, seal_bytes, world};
+use crate::support::ledger::{Place, World, clip_key, recipient, seal_bytes, signer, world};
 use crate::support::scratch;
 use crate::support::seaweed::Seaweed;
 use crate::support::tools::needs;
@@ -18,7 +21,7 @@ struct Row {
     code: i32,
 }
 
-const MATRIX: [Row; 19] = [
+const MATRIX: [Row; 21] = [
     Row { what: "nothing at all", tamper: |_| String::new(), code: 0 },
     Row { what: "a clip deleted", tamper: delete_a_clip, code: 13 },
     Row { what: "a clip truncated", tamper: truncate_a_clip, code: 13 },
@@ -37,6 +40,8 @@ const MATRIX: [Row; 19] = [
     Row { what: "a checkpoint by a stranger", tamper: sign_as_a_stranger, code: 13 },
     Row { what: "a recipient too many", tamper: seal_to_a_stranger, code: 13 },
     Row { what: "a log of another dock", tamper: copy_a_log, code: 13 },
+    Row { what: "a checkpoint of a size that cannot be", tamper: sign_a_huge_size, code: 13 },
+    Row { what: "clips sealed by no keyring", tamper: seal_without_keyring, code: 3 },
     Row { what: "a keyring removed", tamper: remove_the_keyring, code: 3 },
 ];
 
@@ -178,6 +183,25 @@ fn copy_a_log(world: &mut World) -> String {
     format!("d-1/log/{log}/checkpoint")
 }
 
+/// As a malicious dock would: its signature is good, and nothing may be reserved for the size.
+fn sign_a_huge_size(world: &mut World) -> String {
+    let (origin, size) = (world.one.folder(), 1 << 47);
+    let checkpoint = Checkpoint { origin, size, root: leaf_hash(b"none") };
+    let note = checkpoint.sign(&signer("d-1", Kind::Note, 11)).to_string();
+    world.objects.insert(piece(world, &format!("checkpoints/{size}")), note.into_bytes());
+    piece(world, "tile/entries/001")
+}
+
+fn seal_without_keyring(world: &mut World) -> String {
+    let (clip, commitment, sealed) = seal_bytes(1000, &[recipient()]);
+    let (size, commitment) = (sealed.len() as u64, SealedName(commitment));
+    // Revision 0 is as good as none, and must not pass as one that is merely unknown.
+    world.one.add(Event::Sealed { clip, number: 9, size, commitment, keyring: Some(0) });
+    world.one.publish(&mut world.objects);
+    world.objects.insert(clip_key("d-1", clip), sealed);
+    "keyrings/0".into()
+}
+
 fn remove_the_keyring(world: &mut World) -> String {
     world.objects.remove("keyrings/1");
     "keyrings/1".into()
@@ -270,6 +294,29 @@ fn a_quiet_dock_is_stale_and_a_closed_one_is_not() {
     }
     place.hold(&world.objects);
     auditor.audit(&[&place], &["--stale-after", "30s"]).expect_code(0);
+}
+
+#[test]
+fn a_log_that_was_lost_is_named_by_the_next_one() {
+    let (auditor, place) = (Auditor::new(), folder());
+    let mut world = world();
+    // The database of the day before was restored: it knew 271 entries, and no checkpoint has that
+    // size.
+    let mut next = world.one.continued(271, 77);
+    next.publish(&mut world.objects);
+    place.hold(&world.objects);
+    let said = auditor.audit(&[&place], &[]).expect_code(0);
+    let old = world.one.folder();
+    let line = format!("{}: continues {old}; no operator acknowledged", next.folder());
+    assert!(said.stdout.contains(&line), "{}", said.stdout);
+    let line = format!("{old}: its successor {} knew of 271 entries; it has 300", next.log);
+    assert!(said.stdout.contains(&line), "{}", said.stdout);
+    next.add(Event::Acknowledged);
+    next.publish(&mut world.objects);
+    world.objects.retain(|key, _| !key.starts_with(&old));
+    place.hold(&world.objects);
+    let said = auditor.audit(&[&place], &[]).expect_code(13);
+    assert!(said.stdout.contains(&format!("{old}: vanished: its successor")), "{}", said.stdout);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A small dock with a log, in memory: real seals, entries, tiles and checkpoints, to be tampered with.
+//! A small dock and its log, in memory: real seals, entries, tiles, checkpoints.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +25,7 @@ use super::seaweed::{Login, Seaweed, prefix};
 /// Objects by name: what a bucket holds.
 pub type Objects = BTreeMap<String, Vec<u8>>;
 
-/// The published recipient of `keys-example/`, and a stranger's.
+/// The published recipient of `keys-example/`.
 const RECIPIENT: &str = include_str!("../../../keys-example/authority.recipient");
 
 /// A key whose seed everybody knows.
@@ -97,6 +97,17 @@ impl Ledger {
         let sha256 = SealedName(keyring().sha256());
         ledger.add(Event::Keyring { revision: 1, sha256 });
         ledger
+    }
+
+    /// A new log of the same dock, which knows the first `size` entries of this one.
+    pub fn continued(&self, size: usize, seed: u8) -> Ledger {
+        let known = Ledger { entries: self.entries[..size].to_vec(), ..self.clone() };
+        let log = LogId([seed; 8]);
+        let mut next = Ledger { log, entries: vec![], published: 0, ..self.clone() };
+        let (dock, dockseal) = (self.dock.to_owned(), "0.1.0".to_owned());
+        let previous = Some(known.head().into());
+        next.add(Event::Started { dock, dockseal, previous });
+        next
     }
 
     /// Adds an entry, a second after the one before.
