@@ -12,7 +12,7 @@ use super::report::{BucketReport, DockReport, FindingReport, LogReport, Report};
 use super::revisions::Revisions;
 use super::sample::{Extent, draw, examine};
 use super::shelf::{DockShelf, Shelf};
-use super::stock::{Rules, judge_unlogged, take_stock};
+use super::stock::{Rules, expect_unlisted, judge_unlogged, take_stock};
 use super::succession::{self, Roots, witnessed_sizes};
 use super::walk::walk;
 use crate::clip::Timestamp;
@@ -122,7 +122,8 @@ async fn list<'a>(
     for (url, bucket) in buckets {
         let failed = |source| AuditError::Bucket { url: url.clone(), source };
         let mut findings = Findings::default();
-        let shelf = Shelf::list(bucket, &mut findings, progress).await.map_err(failed)?;
+        let shelf = Shelf::list(bucket, question.now, &mut findings, progress);
+        let shelf = shelf.await.map_err(failed)?;
         revisions.read(bucket, &shelf, &mut findings).await.map_err(failed)?;
         let (heads, walked) = (BTreeMap::new(), BTreeMap::new());
         desks.push(Desk { url, bucket, shelf, findings, heads, walked, docks: vec![] });
@@ -214,10 +215,12 @@ impl Desk<'_> {
             let (ledger, logs) = read;
             let is_whole = logs.iter().all(|log| log.is_whole);
             self.judge_dock(dock, &ledger, revisions, question);
-            let (stock, alone) = take_stock(dock, objects, &ledger, &rules, &mut self.findings);
+            let (stock, open) = take_stock(dock, objects, &ledger, &rules, &mut self.findings);
+            let findings = &mut self.findings;
+            expect_unlisted(self.bucket, dock, &open.unlisted, &ledger, findings).await?;
             // Where entries are missing or in doubt, they may be those of these clips; that was
             // reported already.
-            unlogged.insert(dock.as_str(), if is_whole { alone } else { vec![] });
+            unlogged.insert(dock.as_str(), if is_whole { open.unlogged } else { vec![] });
             ledgers.insert(dock.as_str(), ledger);
             self.docks.push(DockReport::new(dock, revisions, logs, &stock));
         }

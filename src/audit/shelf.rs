@@ -10,6 +10,9 @@ use crate::custody::tile::Piece;
 use crate::edge::bucket::{Bucket, BucketError, Object};
 use crate::note::is_name;
 
+/// How long a put into a folder may take.
+const PUT_SECONDS_MAX: u64 = 3600;
+
 /// What the name of an object says.
 #[allow(missing_docs, reason = "dock, log, size, name and piece are words of the glossary")]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,16 +149,22 @@ impl Shelf {
     /// Lists a bucket. What is not recognised becomes a finding.
     pub async fn list(
         bucket: &Bucket,
+        now: Timestamp,
         findings: &mut Findings,
         progress: &Progress<'_>,
     ) -> Result<Shelf, BucketError> {
         let mut shelf = Shelf::default();
-        bucket
-            .visit("", &mut |object| {
+        let see = &mut |object: Object| {
+            let age_milliseconds = now.0.abs_diff(object.stored.as_millisecond());
+            // In a folder, a put that is under way. An old one, or one elsewhere, is foreign:
+            // nobody hides behind an ending.
+            let is_put = bucket.is_local() && object.is_unfinished();
+            if !(is_put && age_milliseconds < PUT_SECONDS_MAX * 1000) {
                 shelf.put(&object, findings);
-                progress(Step::Listed);
-            })
-            .await?;
+            }
+            progress(Step::Listed);
+        };
+        bucket.visit("", see).await?;
         for dock in shelf.docks.values_mut() {
             dock.clips.sort_unstable();
             for log in dock.logs.values_mut() {

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::StreamExt;
+
+use super::READ_COUNT_MAX;
 use super::finding::{Findings, What};
 use super::ledger::{Account, Ledger};
 use super::revisions::Revisions;
 use super::shelf::{ClipObject, DockShelf, clip_key};
-use crate::clip::Timestamp;
+use crate::clip::{SealedName, Timestamp};
+use crate::edge::bucket::{Bucket, BucketError};
 
 /// Seconds of a day.
 const DAY_SECONDS: u64 = 86_400;
@@ -44,42 +48,44 @@ pub struct Rules<'a> {
     pub now: Timestamp,
 }
 
-/// Compares one dock. Objects without any entry are given back: another dock's log may have them.
+/// What one dock's comparison leaves open.
+#[derive(Debug, Default)]
+pub struct Open {
+    /// Objects without an entry: another dock's log may have it.
+    pub unlogged: Vec<ClipObject>,
+    /// Clips without an object: it may have come since the bucket was listed.
+    pub unlisted: Vec<SealedName>,
+}
+
+/// Compares one dock.
 pub fn take_stock(
     dock: &str,
     shelf: &DockShelf,
     ledger: &Ledger,
     rules: &Rules<'_>,
     findings: &mut Findings,
-) -> (Stock, Vec<ClipObject>) {
+) -> (Stock, Open) {
     let mut stock = Stock {
         object_count: shelf.clips.len() as u64,
         size_bytes: shelf.clips.iter().map(|clip| clip.size_bytes).sum(),
         ..Stock::default()
     };
-    let mut missing = Vec::new();
+    let mut open = Open::default();
     for (name, account) in &ledger.clips {
         let object = shelf.clip(*name);
         if count(account, object.is_some(), rules, &mut stock) {
-            missing.push((*name, account));
+            open.unlisted.push(*name);
         }
         if account.sealed.is_none() && account.is_stored {
             findings.add(clip_key(dock, *name), What::StoredUnsealed);
         }
     }
     // In one order, whatever the order of the table.
-    missing.sort_by_key(|(name, _)| *name);
-    for (name, account) in missing {
-        let log = ledger.logs.get(usize::from(account.log));
-        let log = log.map_or_else(|| "?".into(), |log| format!("{dock}/log/{}", log.id));
-        let sealed = account.sealed.map_or_else(|| "?".into(), |at| at.to_string());
-        findings.add(clip_key(dock, name), What::ClipMissing { log, sealed });
-    }
+    open.unlisted.sort_unstable();
     if stock.pending_oldest_seconds > rules.stale_after_seconds.saturating_mul(PENDING_FACTOR) {
         let (count, oldest_seconds) = (stock.pending_count, stock.pending_oldest_seconds);
         findings.add(dock, What::PendingLong { count, oldest_seconds });
     }
-    let mut unlogged = Vec::new();
     for clip in &shelf.clips {
         match ledger.clips.get(&clip.name).filter(|account| account.sealed.is_some()) {
             Some(account) if account.size_bytes != clip.size_bytes => {
@@ -87,10 +93,40 @@ pub fn take_stock(
                 findings.add(clip_key(dock, clip.name), What::ClipSize { recorded, found });
             }
             Some(_) => {}
-            None => unlogged.push(*clip),
+            None => open.unlogged.push(*clip),
         }
     }
-    (stock, unlogged)
+    (stock, open)
+}
+
+/// Asks for each clip that was not listed once more, and reports those that are not there: a dock
+/// that is at work may have stored one after the listing had passed its place.
+pub async fn expect_unlisted(
+    bucket: &Bucket,
+    dock: &str,
+    unlisted: &[SealedName],
+    ledger: &Ledger,
+    findings: &mut Findings,
+) -> Result<(), BucketError> {
+    let mut asking = futures_util::stream::iter(unlisted.iter().copied())
+        .map(|name| async move { (name, bucket.size(&clip_key(dock, name)).await) })
+        .buffered(READ_COUNT_MAX);
+    while let Some((name, found)) = asking.next().await {
+        let account = &ledger.clips[&name];
+        let what = match found {
+            Ok(found) if account.sealed.is_none() || found == account.size_bytes => continue,
+            Ok(found) => What::ClipSize { recorded: account.size_bytes, found },
+            Err(BucketError::Missing) => {
+                let log = ledger.logs.get(usize::from(account.log));
+                let log = log.map_or_else(|| "?".into(), |log| format!("{dock}/log/{}", log.id));
+                let sealed = account.sealed.map_or_else(|| "?".into(), |at| at.to_string());
+                What::ClipMissing { log, sealed }
+            }
+            Err(error) => return Err(error),
+        };
+        findings.add(clip_key(dock, name), what);
+    }
+    Ok(())
 }
 
 /// Counts one clip; says whether it is missing.
@@ -150,7 +186,6 @@ pub fn judge_unlogged(
 mod tests {
     use super::super::revisions::tests::revisions;
     use super::*;
-    use crate::clip::SealedName;
 
     const NOW: i64 = 100 * 86_400_000;
 
@@ -169,7 +204,7 @@ mod tests {
         ClipObject { name: SealedName([number; 32]), size_bytes, stored: Timestamp(NOW) }
     }
 
-    fn taken(accounts: &[(u8, Account)], objects: &[ClipObject]) -> (Stock, Vec<What>, usize) {
+    fn taken(accounts: &[(u8, Account)], objects: &[ClipObject]) -> (Stock, Vec<What>, [usize; 2]) {
         let revisions = revisions();
         let rules =
             Rules { revisions: &revisions, stale_after_seconds: 86_400, now: Timestamp(NOW) };
@@ -179,18 +214,17 @@ mod tests {
         }
         let shelf = DockShelf { clips: objects.to_vec(), ..DockShelf::default() };
         let mut findings = Findings::default();
-        let (stock, unlogged) = take_stock("d", &shelf, &ledger, &rules, &mut findings);
+        let (stock, open) = take_stock("d", &shelf, &ledger, &rules, &mut findings);
         let found = findings.sorted().into_iter().map(|finding| finding.what).collect();
-        (stock, found, unlogged.len())
+        (stock, found, [open.unlogged.len(), open.unlisted.len()])
     }
 
     #[test]
     fn what_the_retention_allows_is_no_loss_and_a_day_earlier_is_one() {
-        let (stock, found, _) = taken(&[(1, account(11))], &[]);
-        assert_eq!((stock.deleted_count, found.len()), (1, 0));
-        let (stock, found, _) = taken(&[(1, account(10))], &[]);
-        assert!(matches!(found[..], [What::ClipMissing { .. }]));
-        assert_eq!(stock.deleted_count, 0);
+        let (stock, _, open) = taken(&[(1, account(11))], &[]);
+        assert_eq!((stock.deleted_count, open), (1, [0, 0]));
+        let (stock, _, open) = taken(&[(1, account(10))], &[]);
+        assert_eq!((stock.deleted_count, open), (0, [0, 1]));
     }
 
     #[test]
@@ -208,11 +242,11 @@ mod tests {
         let damaged = Account { is_stored: false, is_damaged: true, ..account(1) };
         let (stock, found, _) = taken(&[(1, damaged)], &[]);
         assert_eq!((stock.damaged_count, stock.pending_count, found.len()), (1, 0, 0));
-        let (_, found, unlogged) = taken(&[(1, account(1))], &[object(1, 4), object(2, 9)]);
+        let (_, found, open) = taken(&[(1, account(1))], &[object(1, 4), object(2, 9)]);
         assert_eq!(found, [What::ClipSize { recorded: 5, found: 4 }]);
-        assert_eq!(unlogged, 1);
+        assert_eq!(open, [1, 0]);
         let unsealed = Account { sealed: None, ..account(1) };
-        let (_, found, unlogged) = taken(&[(1, unsealed)], &[object(1, 5)]);
-        assert_eq!((found, unlogged), (vec![What::StoredUnsealed], 1));
+        let (_, found, open) = taken(&[(1, unsealed)], &[object(1, 5)]);
+        assert_eq!((found, open), (vec![What::StoredUnsealed], [1, 0]));
     }
 }

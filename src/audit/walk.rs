@@ -13,13 +13,16 @@ use super::finding::{Findings, What};
 use super::heads::Heads;
 use super::pieces::{Fetched, Plan, fetch};
 use super::shelf::LogShelf;
-use super::{BUNDLE_COUNT_MAX, Progress, Step};
+use super::{BUNDLE_COUNT_MAX, Progress, READ_COUNT_MAX, Step};
 use crate::clip::Timestamp;
 use crate::custody::entry::{Entry, EntryError};
 use crate::custody::merkle::{Frontier, Hash};
 use crate::custody::tile::{Holds, LEVEL_COUNT, Piece, WIDTH, encode_tile, perfect_root};
 use crate::edge::bucket::{Bucket, BucketError};
 use crate::keyring::day_of;
+
+/// Missing pieces that are asked for once more: a dock at work writes few during one listing.
+const UNLISTED_COUNT_MAX: usize = 1000;
 
 /// What a walk found.
 #[derive(Debug, Default)]
@@ -42,6 +45,7 @@ pub async fn walk(
     (see, progress): (&mut See<'_>, &Progress<'_>),
     findings: &mut Findings,
 ) -> Result<Walked, BucketError> {
+    let shelf = &with_unlisted(bucket, shelf, heads).await?;
     let plan = Plan::new(shelf, heads.size());
     for piece in &plan.missing {
         findings.add(format!("{}/{}", heads.origin, piece.path()), What::PieceMissing);
@@ -65,6 +69,32 @@ pub async fn walk(
     }
     walker.suspect_all(findings);
     Ok(walker.walked)
+}
+
+/// The pieces of a log, with those that came after the listing had passed their place and before it
+/// saw the checkpoint that needs them.
+async fn with_unlisted(
+    bucket: &Bucket,
+    shelf: &LogShelf,
+    heads: &Heads,
+) -> Result<LogShelf, BucketError> {
+    let mut pieces = shelf.pieces.clone();
+    let missing = Plan::new(shelf, heads.size()).missing;
+    let mut asking = futures_util::stream::iter(missing.into_iter().take(UNLISTED_COUNT_MAX))
+        .map(|piece| async move {
+            let key = format!("{}/{}", heads.origin, piece.path());
+            (piece, bucket.size(&key).await)
+        })
+        .buffered(READ_COUNT_MAX);
+    while let Some((piece, found)) = asking.next().await {
+        match found {
+            Ok(_) => pieces.push(piece),
+            Err(BucketError::Missing) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    pieces.sort_unstable();
+    Ok(LogShelf { checkpoints: vec![], has_latest: shelf.has_latest, pieces })
 }
 
 /// One tree: its frontier, and of each level the tile that grows.

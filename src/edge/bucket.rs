@@ -77,6 +77,14 @@ pub struct Object {
     pub stored: jiff::Timestamp,
 }
 
+impl Object {
+    /// Whether it is a folder's put that is under way, or was killed half-way; no key of ours ends
+    /// like this.
+    pub fn is_unfinished(&self) -> bool {
+        self.key.ends_with(folder::UNFINISHED)
+    }
+}
+
 impl Bucket {
     /// Opens the bucket of a URL: `file:///path` or `s3://bucket/prefix`.
     ///
@@ -195,11 +203,17 @@ impl Bucket {
     /// All objects beneath `prefix`, in no order.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, BucketError> {
         let mut objects = Vec::new();
-        self.visit(prefix, &mut |object| objects.push(object)).await?;
+        let see = &mut |object: Object| {
+            if !object.is_unfinished() {
+                objects.push(object);
+            }
+        };
+        self.visit(prefix, see).await?;
         Ok(objects)
     }
 
     /// As [`Bucket::list`], one after the other: a million objects need not be held at once.
+    /// Unfinished ones too.
     pub async fn visit(
         &self,
         prefix: &str,
@@ -210,10 +224,6 @@ impl Bucket {
         while let Some(meta) = listing.try_next().await.map_err(BucketError::from_store)? {
             let Some(parts) = meta.location.prefix_match(&self.prefix) else { continue };
             let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
-            // A folder's put that was killed half-way; no key of ours ends like this.
-            if key.ends_with(folder::UNFINISHED) {
-                continue;
-            }
             let stored = jiff::Timestamp::from_millisecond(meta.last_modified.timestamp_millis());
             let stored = stored.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
             see(Object { key, size_bytes: meta.size, stored });
