@@ -17,6 +17,9 @@ const DAY_SECONDS: u64 = 86_400;
 /// How many times `stale_after_seconds` a clip may wait for its receipts before it is a finding.
 const PENDING_FACTOR: u64 = 7;
 
+/// How far the clocks of dock and bucket may differ.
+const CLOCK_SKEW_SECONDS: u64 = 900;
+
 /// What the comparison counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stock {
@@ -157,6 +160,11 @@ fn count(account: &Account, is_there: bool, rules: &Rules<'_>, stock: &mut Stock
     true
 }
 
+/// Whether its entry can be on its way: the dock publishes entries in batches.
+fn is_young(clip: &ClipObject, newest: Timestamp) -> bool {
+    clip.stored.plus_seconds(CLOCK_SKEW_SECONDS) > newest
+}
+
 /// Says of objects that no log of their dock seals what they are.
 pub fn judge_unlogged(
     unlogged: &BTreeMap<&str, Vec<ClipObject>>,
@@ -174,7 +182,9 @@ pub fn judge_unlogged(
             });
             let what = match sealed_by {
                 Some((other, _)) => What::ClipOfOtherDock { dock: (*other).to_owned() },
-                None if newest.is_some_and(|newest| clip.stored > newest) => What::ClipUnpublished,
+                None if newest.is_some_and(|newest| is_young(clip, newest)) => {
+                    What::ClipUnpublished
+                }
                 None => What::ClipUnlogged,
             };
             findings.add(clip_key(dock, clip.name), what);

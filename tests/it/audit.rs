@@ -1,5 +1,6 @@
 //! The audit: whatever is done to a bucket is found, and the untouched one passes.
 
+mod live;
 mod log_of_many;
 mod matrix;
 mod witness;
