@@ -27,6 +27,8 @@ pub mod note;
 
 pub mod edge;
 
+#[cfg(feature = "audit")]
+pub mod audit;
 #[cfg(feature = "authority")]
 pub mod authority;
 #[cfg(feature = "dock")]

@@ -60,6 +60,7 @@ const OWNERS: &[(&str, &[&str], &[&str])] = &[
     ("the object store", &["object_store"], &["src/edge/bucket"]),
     // A witness speaks HTTP of its own kind, and is no bucket.
     ("HTTP", &["reqwest", "hyper"], &["src/edge/bucket", "src/edge/witness"]),
+    ("the witness's HTTP server", &["axum"], &["src/edge/witness"]),
     ("the wall clock", &["Timestamp::now", "SystemTime::now"], &["src/edge/clock.rs"]),
     (
         "exit codes and printing",

@@ -1,5 +1,7 @@
 //! The front desk: exit codes, errors with hints, and the only place that prints.
 
+#[cfg(feature = "audit")]
+pub mod audit;
 #[cfg(feature = "authority")]
 pub mod authority;
 #[cfg(any(feature = "authority", feature = "audit"))]

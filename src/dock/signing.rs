@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rand_core::UnwrapErr;
 use zeroize::Zeroizing;
 
-use crate::edge::{credentials, fs};
+use crate::edge::{credentials, durable};
 use crate::note::{KeyError, Kind, SignerKey};
 
 /// The key's file in the state directory.
@@ -27,7 +27,7 @@ pub fn create(state_dir: &Path, dock: &str) -> Result<SignerKey, SigningError> {
     let rng = &mut UnwrapErr(getrandom::SysRng);
     let key = SignerKey::generate(dock, Kind::Note, rng).map_err(SigningError::Key)?;
     let text = Zeroizing::new(format!("{}\n", key.to_text().as_str()));
-    fs::replace(&path, text.as_bytes())
+    durable::replace(&path, text.as_bytes())
         .map_err(|error| SigningError::File { path: path.clone(), error })?;
     Ok(key)
 }

@@ -79,6 +79,14 @@ pub struct Object {
     pub stored: jiff::Timestamp,
 }
 
+impl Object {
+    /// Whether it is a folder's put that is under way, or was killed half-way; no key of ours ends
+    /// like this.
+    pub fn is_unfinished(&self) -> bool {
+        self.key.ends_with(folder::UNFINISHED)
+    }
+}
+
 impl Bucket {
     /// Opens the bucket of a URL: `file:///path` or `s3://bucket/prefix`.
     ///
@@ -204,26 +212,33 @@ impl Bucket {
 
     /// All objects beneath `prefix`, in no order.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, BucketError> {
+        let mut objects = Vec::new();
+        let see = &mut |object: Object| {
+            if !object.is_unfinished() {
+                objects.push(object);
+            }
+        };
+        self.visit(prefix, see).await?;
+        Ok(objects)
+    }
+
+    /// As [`Bucket::list`], one after the other: a million objects need not be held at once.
+    /// Unfinished ones too.
+    pub async fn visit(
+        &self,
+        prefix: &str,
+        see: &mut (dyn FnMut(Object) + Send),
+    ) -> Result<(), BucketError> {
         let prefix = self.key(prefix);
-        let listed: Vec<_> = self
-            .store()
-            .list(Some(&prefix))
-            .try_collect()
-            .await
-            .map_err(BucketError::from_store)?;
-        let mut objects = Vec::with_capacity(listed.len());
-        for meta in listed {
+        let mut listing = self.store().list(Some(&prefix));
+        while let Some(meta) = listing.try_next().await.map_err(BucketError::from_store)? {
             let Some(parts) = meta.location.prefix_match(&self.prefix) else { continue };
             let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
-            // A folder's put that was killed half-way; no key of ours ends like this.
-            if key.ends_with(folder::UNFINISHED) {
-                continue;
-            }
             let stored = jiff::Timestamp::from_millisecond(meta.last_modified.timestamp_millis());
             let stored = stored.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-            objects.push(Object { key, size_bytes: meta.size, stored });
+            see(Object { key, size_bytes: meta.size, stored });
         }
-        Ok(objects)
+        Ok(())
     }
 
     /// Size of an object in bytes.

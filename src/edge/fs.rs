@@ -36,20 +36,6 @@ pub fn publish(file: &File, unfinished: &Path, finished: &Path) -> io::Result<()
     sync_folder(finished.parent().unwrap_or(Path::new("/")))
 }
 
-/// Puts `bytes` over a file of our own, so that after a power cut it holds the old or the new.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("unfinished");
-    match std::fs::remove_file(&unfinished) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        removed => removed?,
-    }
-    let mut file = create_private(&unfinished)?;
-    io::Write::write_all(&mut file, bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)?;
-    sync_folder(path.parent().unwrap_or(Path::new("/")))
-}
-
 /// Makes creations, renames and removals in a folder durable.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

@@ -3,8 +3,8 @@
 pub mod bucket;
 pub mod clock;
 pub mod credentials;
+pub mod durable;
 pub mod fs;
 #[cfg(feature = "dock")]
 pub mod systemd;
-#[cfg(feature = "dock")]
 pub mod witness;

@@ -163,8 +163,9 @@ fn what_a_witness_saw_is_not_undone_by_whoever_has_the_docks_whole_disk() {
     // The evil twin's beginning: the whole state directory, its signing key too.
     force.dock.run_until_idle().expect_code(0);
     let twin = keys.path().join("twin");
-    let copied = std::process::Command::new("cp").arg("-a").arg(force.dock.state_dir()).arg(&twin);
-    assert!({ copied }.status().unwrap().success());
+    let state = force.dock.state_dir();
+    let copied = std::process::Command::new("cp").arg("-a").args([&state, &twin]).status();
+    assert!(copied.unwrap().success());
     force.seal("a.mp4", b"what must not be forgotten");
     let status = force.dock.json(&["status"]);
     assert!(status["standing"]["witness_problem"].is_null(), "{status}");

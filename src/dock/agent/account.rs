@@ -15,7 +15,7 @@ use crate::dock::config::{BucketConfig, Config};
 use crate::dock::keys::{Look, Offer};
 use crate::dock::publish::{Edition, PublishError, publish};
 use crate::edge::bucket::BucketError;
-use crate::edge::{clock, fs};
+use crate::edge::{clock, durable};
 use crate::error::chain;
 use crate::hold::Reason;
 use crate::note::NOTE_SIZE_MAX;
@@ -143,7 +143,7 @@ async fn edition(context: &Arc<Context>, beat: Option<Event>) -> Result<Outcome,
     // Before any bucket knows of it: a queue that is put back later is known by it.
     let remember = {
         let (path, text) = (context.config.state_dir.join(files::HEAD), checkpoint.to_string());
-        tokio::task::spawn_blocking(move || fs::replace(&path, text.as_bytes()))
+        tokio::task::spawn_blocking(move || durable::replace(&path, text.as_bytes()))
     };
     let remembered = remember.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     remembered.map_err(|error| AgentError::Halt(chain(&error)))?;
@@ -203,8 +203,8 @@ async fn publish_to(
     }
 }
 
-/// Notes when the authority last proved that clips of this dock can be opened, where its receipt may
-/// be read.
+/// Notes when the authority last proved that clips of this dock can be opened, where its receipt
+/// may be read.
 async fn look_for_drill(context: &Context, config: &BucketConfig) -> Result<(), AgentError> {
     let Ok(bucket) = context.buckets.open(config) else { return Ok(()) };
     let Some(keyring) = context.keys.keyring() else { return Ok(()) };

@@ -6,7 +6,7 @@ use crate::custody::merkle::consistency_proof;
 use crate::custody::tile::TileHashes;
 use crate::dock::config::Witness;
 use crate::dock::queue::QueueError;
-use crate::edge::witness::{Answer, WitnessError, add_checkpoint};
+use crate::edge::witness::ask::{Answer, WitnessError, add_checkpoint};
 use crate::note::{Note, NoteError};
 
 /// The checkpoint with the witness's signature, where it gave one.

@@ -5,6 +5,7 @@
 pub mod authority;
 pub mod clips;
 pub mod dock;
+pub mod ledger;
 pub mod markers;
 pub mod mini_log;
 pub mod peers;

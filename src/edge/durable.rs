@@ -1,0 +1,45 @@
+//! A small file that is replaced as a whole, or not at all.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::fs::sync_folder;
+
+/// Writes a file for this user alone, over the one that may be there, so that a power cut leaves
+/// either the old bytes or the new ones: write beside, sync, rename, sync the folder.
+///
+/// One process at a time: an unfinished copy of an earlier one is written over.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    let mut file = private(Path::new(&unfinished))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => sync_folder(parent),
+        None => sync_folder(Path::new(".")),
+    }
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_bytes_are_there_and_nothing_beside_them() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("state");
+        for bytes in [b"one".as_slice(), b"two, longer", b"3"] {
+            replace(&path, bytes).expect("written");
+            assert_eq!(std::fs::read(&path).expect("there"), bytes);
+        }
+        assert_eq!(dir.path().read_dir().expect("a folder").count(), 1);
+    }
+}
