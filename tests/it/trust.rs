@@ -47,6 +47,7 @@ impl Force {
         let fingerprint = fingerprint.expect("a fingerprint");
         force.desk(&["add-dock", line.trim(), "--fingerprint", fingerprint]);
         force.desk(&["sign"]);
+        force.publish();
         force
     }
 
@@ -59,6 +60,11 @@ impl Force {
         let mut command = authority(Login::Admin, &["keyring"]);
         command.args(words).arg("--dir").arg(&folder);
         Finished::new(command.output().expect("it starts")).expect_code(0)
+    }
+
+    fn publish(&self) {
+        let option = format!("aws_endpoint={}", self.endpoint);
+        self.desk(&["publish", &self.url, "-o", &option]);
     }
 
     /// A command of the authority's program with its keyring, its identity and the bucket's place.
@@ -97,13 +103,6 @@ fn a_clip_is_authentic_from_its_dock_to_the_desk_and_the_audit_needs_no_secret()
     let force = Force::new("trust", "");
     force.seal("a.mp4", b"the first clip");
     force.seal("b.mp4", &[7; 300_000]);
-    let publish = authority(Login::Admin, &["keyring", "publish", &force.url])
-        .arg("--dir")
-        .arg(force.place(""))
-        .arg("-o")
-        .arg(format!("aws_endpoint={}", force.endpoint))
-        .output();
-    Finished::new(publish.expect("it starts")).expect_code(0);
 
     let out = scratch();
     let out_dir = out.path().to_str().expect("UTF-8");
@@ -178,6 +177,7 @@ fn what_a_witness_saw_is_not_undone_by_whoever_has_the_docks_whole_disk() {
     // of the same name, in which the clip never was.
     let server = Seaweed::shared();
     server.remove_all(&force.url);
+    force.publish();
     std::fs::remove_dir_all(force.dock.state_dir()).unwrap();
     std::fs::rename(&twin, force.dock.state_dir()).unwrap();
     force.dock.run_until_idle();
