@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::dock::{BucketConfig, Choices, Dock, Finished, authority};
 use crate::support::seaweed::{Login, Seaweed};
-use crate::support::tools::needs;
+use crate::support::tools::{Tool, needs};
 use crate::support::{scratch, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -16,20 +16,25 @@ const SOON: Duration = Duration::from_secs(60);
 struct Force {
     dock: Dock,
     url: String,
-    endpoint: String,
+    /// `-o aws_endpoint=…`, where the bucket has one.
+    option: Vec<String>,
     dir: TempDir,
 }
 
 impl Force {
-    fn new(test: &str, more: &str) -> Force {
+    fn at_seaweed(test: &str, more: &str) -> Force {
         let server = Seaweed::shared();
-        let url = server.url(test);
-        let dir = scratch();
         let endpoint = server.endpoint();
-        let mut choices = Choices::new("", BucketConfig::s3(&endpoint, &url));
+        let option = vec!["-o".to_owned(), format!("aws_endpoint={endpoint}")];
+        Force::new(BucketConfig::s3(&endpoint, &server.url(test)), option, more)
+    }
+
+    fn new(bucket: BucketConfig, option: Vec<String>, more: &str) -> Force {
+        let (dir, url) = (scratch(), bucket.url.clone());
+        let mut choices = Choices::new("", bucket);
         choices.recipients.clear();
         choices.settle_seconds = 0;
-        let force = Force { dock: Dock::new(&choices), url, endpoint, dir };
+        let force = Force { dock: Dock::new(&choices), url, option, dir };
         force.desk(&["init", "bpol.example"]);
         force.desk(&["add-recipient", "evidence", "--new", "--classic"]);
         force.desk(&["add-recipient", "escrow", "--new", "--classic"]);
@@ -63,8 +68,8 @@ impl Force {
     }
 
     fn publish(&self) {
-        let option = format!("aws_endpoint={}", self.endpoint);
-        self.desk(&["publish", &self.url, "-o", &option]);
+        let option = self.option.iter().map(String::as_str);
+        self.desk(&["publish", &self.url].into_iter().chain(option).collect::<Vec<_>>());
     }
 
     /// A command of the authority's program with its keyring, its identity and the bucket's place.
@@ -72,7 +77,7 @@ impl Force {
         let mut command = authority(Login::Admin, words);
         command.arg("--keyring").arg(self.place("keyring"));
         command.arg("-i").arg(self.place("identities/evidence.identity"));
-        command.arg("-o").arg(format!("aws_endpoint={}", self.endpoint));
+        command.args(&self.option);
         Finished::new(command.output().expect("it starts"))
     }
 
@@ -80,7 +85,7 @@ impl Force {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dockseal-audit"));
         command.env_clear().envs(Login::Admin.env()).args(words);
         command.arg("--keyring").arg(self.place("keyring"));
-        command.arg("-o").arg(format!("aws_endpoint={}", self.endpoint));
+        command.args(&self.option);
         Finished::new(command.output().expect("it starts"))
     }
 
@@ -100,7 +105,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn a_clip_is_authentic_from_its_dock_to_the_desk_and_the_audit_needs_no_secret() {
     needs!(Weed, Setpriv);
-    let force = Force::new("trust", "");
+    let force = Force::at_seaweed("trust", "");
     force.seal("a.mp4", b"the first clip");
     force.seal("b.mp4", &[7; 300_000]);
 
@@ -120,7 +125,7 @@ fn a_clip_is_authentic_from_its_dock_to_the_desk_and_the_audit_needs_no_secret()
     drill.arg("--keyring").arg(force.place("keyring"));
     drill.arg("-i").arg(force.place("identities/escrow.identity"));
     drill.arg("--signing-key").arg(force.place("root.key"));
-    drill.arg("-o").arg(format!("aws_endpoint={}", force.endpoint));
+    drill.args(&force.option);
     Finished::new(drill.output().expect("it starts")).expect_code(0);
     force.dock.run_until_idle().expect_code(0);
     assert!(force.dock.json(&["status"])["standing"]["drilled_seconds"].is_null());
@@ -142,7 +147,7 @@ fn what_a_witness_saw_is_not_undone_by_whoever_has_the_docks_whole_disk() {
     let vkey = vkey.expect("the witness's public key").to_owned();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let more = format!("[witness]\nurl = \"http://127.0.0.1:{port}\"\nkey = \"{vkey}\"");
-    let force = Force::new("witnessed", &more);
+    let force = Force::at_seaweed("witnessed", &more);
     let witnessed = keys.path().join("witnessed");
     let witness = std::process::Command::new("setpriv")
         .args(["--pdeathsig", "KILL", program, "witness", "--listen"])
@@ -153,6 +158,8 @@ fn what_a_witness_saw_is_not_undone_by_whoever_has_the_docks_whole_disk() {
         .arg(force.place("keyring"))
         .arg("--state")
         .arg(&witnessed)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
         .spawn();
     let mut witness = witness.expect("it starts");
     wait_for("the witness to listen", SOON, || {
@@ -191,4 +198,37 @@ fn what_a_witness_saw_is_not_undone_by_whoever_has_the_docks_whole_disk() {
     assert!(said.contains("test-dock-1/log/"), "{said}");
     witness.kill().unwrap();
     witness.wait().unwrap();
+}
+
+#[test]
+fn a_second_verifier_agrees_about_the_bucket_of_a_real_dock() {
+    needs!(Cryptography);
+    let bucket = scratch();
+    let force = Force::new(BucketConfig::folder(bucket.path()), vec![], "");
+    for number in 0..100 {
+        std::fs::write(force.dock.folder().join(format!("{number}.mp4")), [number]).unwrap();
+    }
+    force.dock.run_until_idle().expect_code(0);
+    force.seal("last.mp4", b"last");
+    let entries = force.dock.json(&["log"])["size"].as_u64().expect("a number");
+    assert!(entries > 256, "the log has no full tile: {entries}");
+    let root = force.desk(&["show", "--json"]).json()["authority"].clone();
+    let verify = || {
+        let mut python = std::process::Command::new(Tool::Cryptography.path());
+        python.arg("-B").arg("tests/second_verifier.py");
+        python.arg("--keyring").arg(force.place("keyring"));
+        python.arg("--root").arg(root.as_str().expect("a key")).arg(bucket.path());
+        Finished::new(python.output().expect("python starts"))
+    };
+    verify().expect_code(0);
+    force.audit(&[&force.url, "--full"]).expect_code(0);
+    let clips = bucket.path().join("test-dock-1/clips");
+    let shelf = clips.join(&names(&clips)[0]);
+    let clip = shelf.join(&names(&shelf)[0]);
+    std::fs::remove_file(&clip).unwrap();
+    let name = clip.file_name().unwrap().to_str().unwrap();
+    for caught in [verify().expect_code(13), force.audit(&[&force.url]).expect_code(13)] {
+        let said = format!("{}{}", caught.stdout, caught.stderr);
+        assert!(said.contains(name.strip_suffix(".age").unwrap()), "{said}");
+    }
 }
