@@ -19,6 +19,7 @@ use crate::support::scratch;
 use crate::support::tools::{Tool, needs};
 
 /// Entries of the test; `DOCKSEAL_LOG_ENTRIES` asks for another number, to measure.
+/// A million, with 250,000 clips, took 13.8 s and 79 MiB in a debug build, on two busy cores.
 const ENTRY_COUNT: u64 = 100_000;
 /// Peak memory of the auditor, whatever the number of entries up to a million.
 const MEMORY_KIB_MAX: u64 = 256 << 10;
