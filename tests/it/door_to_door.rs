@@ -157,7 +157,8 @@ fn opens_by_itself(
     let mut wanted: Vec<_> = originals.values().map(|original| &original.sha256).collect();
     wanted.sort();
     let (mut names, mut opened) = (Vec::new(), Vec::new());
-    for key in server.keys(url) {
+    // Beside the clips lies the dock's log of them.
+    for key in server.keys(url).into_iter().filter(|key| key.ends_with(".age")) {
         let dir = scratch();
         let fetched = dir.path().join("fetched.age");
         server.fetch(url, &key, &fetched);

@@ -81,6 +81,15 @@ impl Force {
         Finished::new(command.output().expect("it starts"))
     }
 
+    fn drill(&self) {
+        let mut drill = authority(Login::Admin, &["drill", &self.url]);
+        drill.arg("--keyring").arg(self.place("keyring"));
+        drill.arg("-i").arg(self.place("identities/escrow.identity"));
+        drill.arg("--signing-key").arg(self.place("root.key"));
+        drill.args(&self.option);
+        Finished::new(drill.output().expect("it starts")).expect_code(0);
+    }
+
     fn audit(&self, words: &[&str]) -> Finished {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dockseal-audit"));
         command.env_clear().envs(Login::Admin.env()).args(words);
@@ -121,12 +130,9 @@ fn a_clip_is_authentic_from_its_dock_to_the_desk_and_the_audit_needs_no_secret()
     assert!(audited.stdout.contains("test-dock-1"), "{}", audited.stdout);
 
     // The authority proves that clips open; the dock may not read that, so it says nothing.
-    let mut drill = authority(Login::Admin, &["drill", &force.url]);
-    drill.arg("--keyring").arg(force.place("keyring"));
-    drill.arg("-i").arg(force.place("identities/escrow.identity"));
-    drill.arg("--signing-key").arg(force.place("root.key"));
-    drill.args(&force.option);
-    Finished::new(drill.output().expect("it starts")).expect_code(0);
+    let check = force.dock.finish(&["check"]).stdout;
+    assert!(check.contains("`keyring` may not be read"), "{check}");
+    force.drill();
     force.dock.run_until_idle().expect_code(0);
     assert!(force.dock.json(&["status"])["standing"]["drilled_seconds"].is_null());
     force.audit(&[&force.url, "--full"]).expect_code(0);
@@ -198,6 +204,26 @@ fn what_a_witness_saw_is_not_undone_by_whoever_has_the_docks_whole_disk() {
     assert!(said.contains("test-dock-1/log/"), "{said}");
     witness.kill().unwrap();
     witness.wait().unwrap();
+}
+
+#[test]
+fn a_dock_that_may_read_it_shows_when_its_clips_were_last_proven_to_open() {
+    let bucket = scratch();
+    let force = Force::new(BucketConfig::folder(bucket.path()), vec![], "");
+    force.seal("a.mp4", b"a clip");
+    assert!(force.dock.json(&["status"])["standing"]["drilled_seconds"].is_null());
+    force.drill();
+    force.dock.run_until_idle().expect_code(0);
+    let status = force.dock.finish(&["status"]).expect_code(0).stdout;
+    assert!(status.contains("proven to open"), "{status}");
+    // What anybody could put there counts for nothing.
+    let receipt = bucket.path().join("authority/drill/test-dock-1");
+    let forged = std::fs::read_to_string(&receipt).unwrap().replace("opened 1", "opened 2");
+    std::fs::write(&receipt, forged).unwrap();
+    force.dock.run_until_idle().expect_code(0);
+    assert!(force.dock.json(&["status"])["standing"]["drilled_seconds"].is_u64());
+    let check = force.dock.finish(&["check"]).stdout;
+    assert!(check.contains("`keyring` may be read"), "{check}");
 }
 
 #[test]

@@ -15,11 +15,13 @@ use crate::dock::keys::{Keys, Known, Look};
 use crate::dock::push::Buckets;
 use crate::dock::queue::Reader;
 use crate::dock::signing;
+use crate::edge::bucket::{Bucket, BucketError};
 use crate::edge::{clock, fs};
 use crate::envelope::recipient::Recipient;
 use crate::envelope::selftest;
 use crate::error::chain;
 use crate::keyring::{WARNING_DAYS, day_of};
+use crate::note::NOTE_SIZE_MAX;
 
 /// Less free space than this is worth a word.
 const SPOOL_FREE_BYTES_LOW: u64 = 10 << 30;
@@ -198,6 +200,19 @@ fn buckets(config: &Config) -> Result<Vec<Finding>, Complaint> {
     Ok(findings)
 }
 
+/// What may be done in a bucket that clips may be put in. Reading its `keyring` is a convenience.
+async fn reach(config: &Config, bucket: &Bucket) -> &'static str {
+    if let config::Keys::Here(_) = config.keys {
+        return "reachable, and clips may be put";
+    }
+    match bucket.read_all("keyring", NOTE_SIZE_MAX as u64).await {
+        Err(BucketError::Refused(_)) => {
+            "clips may be put; `keyring` may not be read: new ones come by the file alone"
+        }
+        Ok(_) | Err(_) => "reachable, clips may be put, and `keyring` may be read",
+    }
+}
+
 /// Asks for the right to put without leaving anything behind.
 async fn probe(config: &Config, opened: &Buckets, bucket: &BucketConfig) -> Finding {
     let what = format!("bucket {}", bucket.name);
@@ -206,7 +221,7 @@ async fn probe(config: &Config, opened: &Buckets, bucket: &BucketConfig) -> Find
         Err(error) => return fail(what, chain(&error), "docs/operations.md, \"Buckets\""),
     };
     match opened.probe(&format!("{}/clips/probe", config.dock)).await {
-        Ok(()) => ok(what, "reachable, and clips may be put"),
+        Ok(()) => ok(what, reach(config, &opened).await),
         Err(error) => {
             let fix = match crate::error::Fault::reason(&error) {
                 crate::hold::Reason::BucketRefused => "check name, credentials and policy",
