@@ -112,11 +112,8 @@ impl StandingJson {
         }
     }
 
-    /// One line of the screen.
-    pub(super) fn line(&self) -> String {
-        let keyring = self.keyring.as_ref().map_or(String::new(), |keyring| {
-            format!("; keyring {}, {} days left", keyring.revision, keyring.days_left)
-        });
+    /// One line of the screen, or two where there is a keyring.
+    pub(super) fn lines(&self) -> Vec<String> {
         let worst = self.behind.iter().max_by_key(|behind| (&behind.problem, behind.entry_count));
         let published = match worst {
             None => "published everywhere".to_owned(),
@@ -128,10 +125,14 @@ impl StandingJson {
             }
         };
         let witness = if self.witness_problem.is_some() { "; the witness failed" } else { "" };
-        let drilled = self.drilled_seconds.map_or(String::new(), |seconds| {
-            format!("; proven to open {} ago", seconds_for_people(seconds))
-        });
-        format!("log       {} entries, {published}{witness}{keyring}{drilled}", self.log_size)
+        let mut lines = vec![format!("log       {} entries{witness}; {published}", self.log_size)];
+        if let Some(KeyringJson { revision, days_left, .. }) = &self.keyring {
+            let drilled = self.drilled_seconds.map_or(String::new(), |seconds| {
+                format!("; clips proven to open {} ago", seconds_for_people(seconds))
+            });
+            lines.push(format!("keyring   revision {revision}, {days_left} days left{drilled}"));
+        }
+        lines
     }
 }
 

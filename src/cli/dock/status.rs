@@ -21,7 +21,7 @@ const LINES_MAX: usize = 23;
 /// Reasons that are shown; what is more is counted.
 const HELD_COUNT_MAX: usize = 3;
 /// Lines that are always there, behind the holds, folders and buckets.
-const LINES_OF_STATES: usize = 7;
+const LINES_OF_STATES: usize = 8;
 
 /// All that the screen shows. Times are RFC 3339 in UTC, sizes are bytes, ages seconds.
 #[derive(Serialize)]
@@ -280,7 +280,7 @@ fn held_lines(status: &StatusJson) -> Vec<String> {
     lines
 }
 
-/// [`LINES_OF_STATES`] lines: how many clips are how far, and where.
+/// At most [`LINES_OF_STATES`] lines: how many clips are how far, and where.
 fn state_lines(status: &StatusJson) -> Vec<String> {
     let state_line = |state: &StateJson| {
         let meaning = match state.state {
@@ -299,7 +299,7 @@ fn state_lines(status: &StatusJson) -> Vec<String> {
     let free = status.spool_free_bytes.map_or("unknown".to_owned(), bytes_for_people);
     let mut lines: Vec<_> = status.states.iter().map(state_line).collect();
     lines.push(format!("spool     {free} free; {oldest}"));
-    lines.push(status.standing.line());
+    lines.extend(status.standing.lines());
     lines.push(format!("dock      {}, {}", status.dock, status.now));
     lines
 }
