@@ -9,7 +9,7 @@ use crate::note::{Note, NoteError, VerifierKey};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
     roots: Vec<VerifierKey>,
-    last: Option<Keyring>,
+    last: Option<Box<Keyring>>,
 }
 
 impl Trust {
@@ -26,7 +26,7 @@ impl Trust {
 
     /// The last good keyring.
     pub fn last(&self) -> Option<&Keyring> {
-        self.last.as_ref()
+        self.last.as_deref()
     }
 
     /// Reads a note whose signature counts. Its revision is not looked at.
@@ -34,8 +34,7 @@ impl Trust {
         let note = Note::parse(bytes).map_err(Unreadable::from)?;
         let keyring = Keyring::from_note(&note).map_err(Unreadable::from)?;
         let root = self.roots.iter().find(|root| **root == keyring.authority);
-        let root =
-            root.ok_or_else(|| Refusal::WrongRoot { found: Box::new(keyring.authority.clone()) })?;
+        let root = root.ok_or_else(|| Refusal::WrongRoot { found: keyring.authority.clone() })?;
         match note.verify(root) {
             Ok(_) => Ok(keyring),
             Err(NoteError::NotSigned) => Err(Refusal::NotSigned),
@@ -52,7 +51,7 @@ impl Trust {
                 return Err(Refusal::Rollback { last: last.revision, found: keyring.revision });
             }
             if keyring.revision == last.revision {
-                let is_same = keyring == *last;
+                let is_same = keyring == **last;
                 return if is_same { Ok(false) } else { Err(Refusal::Fork(keyring.revision)) };
             }
         }
@@ -63,7 +62,7 @@ impl Trust {
         } else {
             self.roots.retain(|root| *root == keyring.authority);
         }
-        self.last = Some(keyring);
+        self.last = Some(Box::new(keyring));
         Ok(true)
     }
 }
@@ -108,7 +107,7 @@ pub enum Refusal {
     #[error("the keyring is of another authority: {found}")]
     WrongRoot {
         /// What it names.
-        found: Box<VerifierKey>,
+        found: VerifierKey,
     },
 }
 

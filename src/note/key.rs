@@ -40,7 +40,8 @@ impl Kind {
 pub struct VerifierKey {
     name: String,
     kind: Kind,
-    key: VerifyingKey,
+    /// Boxed: with its point it has 192 bytes.
+    key: Box<VerifyingKey>,
 }
 
 impl VerifierKey {
@@ -110,7 +111,7 @@ impl FromStr for VerifierKey {
         if key.is_weak() {
             return Err(KeyError::Point);
         }
-        let key = VerifierKey { name: name.to_owned(), kind, key };
+        let key = VerifierKey { name: name.to_owned(), kind, key: Box::new(key) };
         if hex_id(key.id()) != id { Err(KeyError::Id) } else { Ok(key) }
     }
 }
@@ -162,7 +163,8 @@ impl SignerKey {
 
     /// The public half.
     pub fn verifier(&self) -> VerifierKey {
-        VerifierKey { name: self.name.clone(), kind: self.kind, key: self.key.verifying_key() }
+        let key = Box::new(self.key.verifying_key());
+        VerifierKey { name: self.name.clone(), kind: self.kind, key }
     }
 
     pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
