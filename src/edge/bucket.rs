@@ -56,6 +56,8 @@ struct S3 {
     /// Completes uploads, and only where no object of the name is there. `MultipartStore` has no
     /// such mode, so the condition is a default header; these are signed like any other.
     completer: Arc<AmazonS3>,
+    /// Never tries again by itself: "already there" is then never an echo of its own first try.
+    creator: Arc<AmazonS3>,
     clock: date::ServerClock,
 }
 
@@ -287,21 +289,22 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
     let header = "if-none-match".parse().expect("a header's name");
     let headers = [(header, "*".parse().expect("a header's value"))].into_iter().collect();
     let clock = date::ServerClock::unknown();
-    let store = Arc::new(s3_client(name, options, client.clone(), &clock)?);
+    let store = Arc::new(s3_client(name, options, client.clone(), (&clock, 1))?);
+    let creator = Arc::new(s3_client(name, options, client.clone(), (&clock, 0))?);
     let conditional = client.with_default_headers(headers);
-    let completer = Arc::new(s3_client(name, options, conditional, &clock)?);
-    Ok(Bucket { store: Store::S3(S3 { store, completer, clock }), prefix })
+    let completer = Arc::new(s3_client(name, options, conditional, (&clock, 1))?);
+    Ok(Bucket { store: Store::S3(S3 { store, completer, creator, clock }), prefix })
 }
 
 fn s3_client(
     bucket: &str,
     options: &BTreeMap<String, String>,
     client: ClientOptions,
-    clock: &date::ServerClock,
+    (clock, max_retries): (&date::ServerClock, usize),
 ) -> Result<AmazonS3, BucketError> {
     // The durable queue tries again; object_store's own ten retries would only hide the cause.
     let retry = RetryConfig {
-        max_retries: 1,
+        max_retries,
         retry_timeout: REQUEST_TIMEOUT.saturating_mul(2),
         ..RetryConfig::default()
     };

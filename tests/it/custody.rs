@@ -8,7 +8,11 @@ use dockseal::custody::merkle::{Frontier, leaf_hash};
 use dockseal::custody::tile::{Piece, WIDTH, decode_bundle, decode_tile, pieces_between};
 use dockseal::note::Note;
 
+use crate::support::dock::BucketConfig;
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::seaweed::Seaweed;
 use crate::support::site::{SOON, Site};
+use crate::support::tools::needs;
 
 /// The entries of a published log, all of whose pieces were checked against its checkpoint.
 fn read_log(folder: &Path) -> Vec<Entry> {
@@ -175,6 +179,28 @@ fn a_cloned_state_directory_stops_where_it_finds_the_others_log() {
     site.dock.run_until_idle().expect_code(0);
     assert_eq!(site.log_folders().len(), 2);
     assert_eq!(site.opened().len(), 3);
+}
+
+#[test]
+fn an_answer_that_was_lost_is_not_taken_for_another_docks_log() {
+    needs!(Weed, Setpriv);
+    let server = Seaweed::shared();
+    let proxy = Proxy::to(&server.address);
+    let url = server.url("lost-log-answer");
+    let site = Site::with(|choices| {
+        choices.buckets = vec![BucketConfig::s3(&proxy.endpoint(), &url)];
+    });
+    // With put-only rights "already there" cannot be looked at: it must never be our own echo.
+    proxy.set(Fault::LoseAnswer);
+    site.dock.run_until_idle().expect_code(14);
+    assert_eq!(proxy.fault(), Fault::None, "nothing was put");
+    site.dock.run_until_idle().expect_code(0);
+    site.put("a.mp4", b"clip");
+    proxy.set(Fault::LoseAnswer);
+    site.dock.run_until_idle();
+    site.dock.run_until_idle().expect_code(0);
+    let status = site.dock.json(&["status"]);
+    assert_eq!(status["standing"]["behind"], serde_json::json!([]), "{status}");
 }
 
 #[test]

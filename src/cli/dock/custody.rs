@@ -110,7 +110,7 @@ fn ago(now: Timestamp, then: Timestamp) -> String {
 fn in_words(event: &Event) -> String {
     let clip = |name: &SealedName| format!("clip {}", short(*name));
     match event {
-        Event::Acknowledged => "an operator acknowledged that the log begins anew".into(),
+        Event::Acknowledged => "an operator acknowledged a new log, or a clock set back".into(),
         Event::Alive => "the dock runs".into(),
         Event::Changed { clip: name } => format!("{} was written to after sealing", clip(name)),
         Event::Closed => "the dock was taken out of service".into(),
@@ -147,7 +147,9 @@ pub(super) fn acknowledge(config: &Config) -> Result<Exit, Complaint> {
     let reader = open(config)?;
     let forked = reader.forked().map_err(failed)?;
     let mut out = io::stdout().lock();
-    if forked.is_none() && !reader.is_unacknowledged().map_err(failed)? {
+    let latest = reader.latest().map_err(failed)?;
+    let was_ahead = clock::now() < latest;
+    if forked.is_none() && !reader.is_unacknowledged().map_err(failed)? && !was_ahead {
         writeln!(out, "nothing to acknowledge: the log continues")?;
         return Ok(Exit::Ok);
     }
@@ -155,7 +157,7 @@ pub(super) fn acknowledge(config: &Config) -> Result<Exit, Complaint> {
         .map_err(|error| Complaint::new(Exit::Config, "cannot read the state directory", &error))?;
     let mut operator = Operator::open(&path, &config.dock).map_err(failed)?;
     operator.acknowledge(&config.dock, head).map_err(failed)?;
-    writeln!(out, "acknowledged: erasing goes on. The auditor sees the new log, and this.")?;
+    writeln!(out, "acknowledged, and the auditor sees it in the log; sealing and erasing go on")?;
     if forked.is_some() {
         writeln!(out, "a new log began; start the daemon again: systemctl start dockseal")?;
     }

@@ -20,8 +20,11 @@ use crate::error::chain;
 use crate::hold::Reason;
 use crate::note::NOTE_SIZE_MAX;
 
-/// The shortest time between two editions of the log: each costs a few requests a bucket.
+/// The shortest time between two editions of the log: each costs a few requests a bucket. It doubles
+/// with each edition that a bucket did not take.
 const SPACING_MIN: Duration = Duration::from_secs(10);
+/// Doubled at most so often: 10 minutes and 40 seconds.
+const DOUBLING_COUNT_MAX: u32 = 6;
 
 /// How an edition went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,7 @@ pub(super) struct Ledger {
     heartbeat_due: Instant,
     earliest: Instant,
     last: Option<Outcome>,
+    failure_count: u32,
     is_publishing: bool,
 }
 
@@ -46,7 +50,8 @@ impl Ledger {
         let now = Instant::now();
         let heartbeat = Duration::from_secs(config.heartbeat_seconds);
         let heartbeat_due = now + heartbeat;
-        Ledger { heartbeat, heartbeat_due, earliest: now, last: None, is_publishing: false }
+        let (earliest, last, failure_count) = (now, None, 0);
+        Ledger { heartbeat, heartbeat_due, earliest, last, failure_count, is_publishing: false }
     }
 
     pub(super) fn is_publishing(&self) -> bool {
@@ -56,7 +61,9 @@ impl Ledger {
     pub(super) fn finish(&mut self, outcome: Outcome) {
         self.is_publishing = false;
         self.last = Some(outcome);
-        self.earliest = Instant::now() + SPACING_MIN;
+        self.failure_count = if outcome.is_everywhere { 0 } else { self.failure_count + 1 };
+        let doublings = self.failure_count.min(DOUBLING_COUNT_MAX);
+        self.earliest = Instant::now() + SPACING_MIN * 2u32.pow(doublings);
     }
 
     /// Whether every bucket has the log up to `size`, or failed to take it a moment ago.
@@ -108,10 +115,16 @@ impl Agent {
         }
         self.ledger.is_publishing = true;
         let context = Arc::clone(&self.context);
+        let ask = heartbeat || self.ledger.last.is_none();
         // A log that just began says so itself; a daemon that began says that it runs.
         let is_first = self.ledger.last.is_none() && size > 1;
         let beat = (heartbeat || is_first).then_some(Event::Alive);
-        self.tasks.spawn(async move { Done::Log(edition(&context, beat).await) });
+        self.tasks.spawn(async move {
+            if ask && let Err(error) = ask_the_authority(&context).await {
+                return Done::Log(Err(error));
+            }
+            Done::Log(edition(&context, beat).await)
+        });
         Ok(())
     }
 }
@@ -125,14 +138,20 @@ async fn take(context: &Context, offer: Offer) -> Result<(), AgentError> {
     Ok(context.queue.release(Reason::KeyringUnusable).await?)
 }
 
-/// One edition: the keyring is asked for, then every bucket gets what it has not.
-async fn edition(context: &Arc<Context>, beat: Option<Event>) -> Result<Outcome, AgentError> {
-    if context.keys.is_keyring() {
-        for bucket in &context.config.buckets {
-            look_for_keyring(context, bucket).await?;
-            look_for_drill(context, bucket).await?;
-        }
+/// Looks for what the authority left in the buckets.
+async fn ask_the_authority(context: &Context) -> Result<(), AgentError> {
+    if !context.keys.is_keyring() {
+        return Ok(());
     }
+    for bucket in &context.config.buckets {
+        look_for_keyring(context, bucket).await?;
+        look_for_drill(context, bucket).await?;
+    }
+    Ok(())
+}
+
+/// One edition: every bucket gets what it has not.
+async fn edition(context: &Arc<Context>, beat: Option<Event>) -> Result<Outcome, AgentError> {
     if let Some(beat) = beat {
         context.queue.enter(beat).await?;
     }

@@ -46,8 +46,9 @@ impl Bucket {
                 blocking(move || folder::put_small(&finished, &bytes, &mode)).await
             }
             Store::S3(s3) => {
+                let by = if mode == PutMode::Create { &s3.creator } else { &s3.store };
                 let options = PutOptions { mode, ..PutOptions::default() };
-                let put = s3.store.put_opts(&key, PutPayload::from(bytes), options).await;
+                let put = by.put_opts(&key, PutPayload::from(bytes), options).await;
                 put.map(drop).map_err(BucketError::from_store)
             }
         }
