@@ -161,7 +161,8 @@ impl Agent {
         selftest::run()?;
         let lock = state::take_lock(&config.state_dir)?;
         let queue = Queue::open(&config.state_dir.join(files::QUEUE), &config.dock)?;
-        let signing_key = signing::load(&config.state_dir, &config.dock)?;
+        // A dock of the version before has none yet.
+        let signing_key = signing::create(&config.state_dir, &config.dock)?;
         state::continue_log(&config.state_dir, &config.dock, &queue)?;
         let spool = Spool::open(&config.state_dir).map_err(|e| AgentError::Halt(chain(&e)))?;
         let reader = queue.reader()?;

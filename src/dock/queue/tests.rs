@@ -152,3 +152,34 @@ fn due_clips_come_by_state_and_time() {
     let due = reader.due(State::Seen, Timestamp(3), 10).expect("read");
     assert_eq!(due.iter().map(|due| due.clip.id.0).collect::<Vec<_>>(), [2]);
 }
+
+#[test]
+fn a_queue_of_the_version_before_is_brought_up_to_date_with_all_its_clips() {
+    let (dir, queue, reader) = queue();
+    queue
+        .found_blocking(vec![Clip::seen(source("a"), generation(1), Timestamp(1))])
+        .expect("recorded");
+    drop((queue, reader));
+    let path = dir.path().join("queue.db");
+    // The writer lets go of the file when its queue is gone.
+    let older = Connection::open(&path).expect("opened");
+    older.busy_timeout(std::time::Duration::from_secs(5)).expect("set");
+    older
+        .execute_batch(
+            "ALTER TABLE clip DROP COLUMN keyring_revision; DROP TABLE log_entry;
+             DROP TABLE log_node; DROP TABLE log_published; DROP TABLE log; DROP TABLE keyring;
+             DELETE FROM meta WHERE key = 'latest'; PRAGMA user_version = 1;",
+        )
+        .expect("as version 1 left it");
+    drop(older);
+    let refused = Reader::open(&path);
+    assert!(matches!(refused, Err(QueueError::Version { found: 1, known: 2 })));
+    let queue = Queue::open(&path, "dock-1").expect("brought up to date");
+    let reader = queue.reader().expect("opened");
+    assert!(reader.at(&source("a")).expect("read").is_some());
+    let first = reader.entries(0, 9).expect("read");
+    assert!(matches!(first[0].entry.event, crate::custody::entry::Event::Started { .. }));
+    let clip = reader.at(&source("a")).expect("read").expect("there");
+    queue.record_blocking(clip.id, vec![Fact::Sealed(sealed(1))]).expect("recorded");
+    assert_eq!(reader.log().expect("read").1, 2);
+}
