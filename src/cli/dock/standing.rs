@@ -162,3 +162,35 @@ impl StandingJson {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_must_see_to_comes_in_the_order_of_its_gravity() {
+        let mut standing = StandingJson::worst();
+        let mut said = Vec::new();
+        let mut note = |standing: &StandingJson| said.push(standing.attention());
+        note(&standing);
+        standing.forked = None;
+        note(&standing);
+        standing.unacknowledged = false;
+        note(&standing);
+        let expires = String::new();
+        standing.keyring = Some(KeyringJson { revision: 1, expires, days_left: WARNING_DAYS });
+        note(&standing);
+        standing.keyring = None;
+        standing.drilled_seconds = Some(DRILL_SECONDS_MAX + 1);
+        note(&standing);
+        standing.drilled_seconds = Some(DRILL_SECONDS_MAX);
+        note(&standing);
+        standing.drilled_seconds = None;
+        note(&standing);
+        let words = ["another dock", "acknowledge", "expired", "expires in 14 days", "2d 0h ago"];
+        for (said, word) in said.iter().zip(words) {
+            assert!(said.as_ref().is_some_and(|said| said.contains(word)), "{said:?}: {word}");
+        }
+        assert_eq!(said[words.len()..], [None, None]);
+    }
+}
