@@ -20,8 +20,8 @@ use crate::error::chain;
 use crate::hold::Reason;
 use crate::note::NOTE_SIZE_MAX;
 
-/// The shortest time between two editions of the log: each costs a few requests a bucket. It doubles
-/// with each edition that a bucket did not take.
+/// The shortest time between two editions of the log: each costs a few requests a bucket. It
+/// doubles with each edition that a bucket did not take.
 const SPACING_MIN: Duration = Duration::from_secs(10);
 /// Doubled at most so often: 10 minutes and 40 seconds.
 const DOUBLING_COUNT_MAX: u32 = 6;
