@@ -6,9 +6,13 @@ use std::str::FromStr;
 
 use crate::hold::Hold;
 
+mod hex;
 mod printable;
 
-pub use printable::{harmless, is_harmless, path_from_bytes, printable};
+pub use hex::{from_hex, to_hex};
+pub use printable::{
+    NAME_SIZE_MAX, harmless, is_harmless, is_plain_name, path_from_bytes, printable,
+};
 
 /// The queue's number of a clip. Numbers start at 1 and are never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,7 +57,7 @@ pub struct SealedName(pub [u8; 32]);
 
 impl fmt::Display for SealedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&to_hex(&self.0))
     }
 }
 
@@ -68,20 +72,8 @@ impl FromStr for SealedName {
 
     /// Exactly 64 lower-case hex digits.
     fn from_str(text: &str) -> Result<Self, NotASealedName> {
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
-            return Err(NotASealedName);
-        }
-        let nibble = |digit: u8| match digit {
-            b'0'..=b'9' => Ok(digit - b'0'),
-            b'a'..=b'f' => Ok(digit - b'a' + 10),
-            _ => Err(NotASealedName),
-        };
-        let mut bytes = [0u8; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
-        Ok(SealedName(bytes))
+        let bytes = from_hex(text).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(SealedName).ok_or(NotASealedName)
     }
 }
 

@@ -8,16 +8,13 @@ use super::READ_COUNT_MAX;
 use super::finding::{Findings, What};
 use super::revisions::Revisions;
 use super::shelf::LogShelf;
-use crate::custody::checkpoint::Checkpoint;
+use crate::custody::checkpoint::{Checkpoint, NOTE_SIZE_MAX};
 use crate::custody::merkle::{Hash, empty_root};
 use crate::custody::tile::SIZE_MAX;
 use crate::custody::{LogId, folder};
 use crate::edge::bucket::{Bucket, BucketError};
 use crate::keyring::{Days, Enrolled};
 use crate::note::{Note, NoteError, VerifierKey};
-
-/// Largest checkpoint that is looked at, in bytes: 64 cosignatures fit.
-const CHECKPOINT_SIZE_MAX: u64 = 16 << 10;
 
 /// A checkpoint that an enrolled key of the dock signed.
 #[derive(Debug, Clone)]
@@ -203,7 +200,7 @@ async fn read_note(
         Some(size) => format!("{origin}/checkpoints/{size}"),
         None => format!("{origin}/checkpoint"),
     };
-    let note = match bucket.read_all(&object, CHECKPOINT_SIZE_MAX).await {
+    let note = match bucket.read_all(&object, NOTE_SIZE_MAX).await {
         Ok(bytes) => Note::parse(&bytes).map_err(|error| error.to_string()),
         Err(error @ (BucketError::Missing | BucketError::TooLarge { .. })) => {
             Err(error.to_string())

@@ -1,42 +1,31 @@
 //! The draft: the next revision of the keyring, while the authority edits it.
 
 use jiff::civil::Date;
-use sha2::{Digest, Sha256};
 
+use crate::clip::is_plain_name;
 use crate::envelope::recipient::{Recipient, RecipientsError};
-use crate::keyring::{Days, Enrolled, Keyring, KeyringError, Member, Role};
-use crate::note::{Kind, VerifierKey};
+use crate::keyring::{Days, ENROLMENT, Enrolled, Keyring, KeyringError, Member, Role};
+use crate::note::{self, Kind, VerifierKey};
 
 /// The last day of a dock that is enrolled until somebody retires it.
 pub const OPEN_END: Date = Date::constant(9999, 12, 31);
-/// Longest name of a dock, as in its config.
-const DOCK_NAME_LENGTH_MAX: usize = 64;
 /// Characters of a recipient that are enough to name it, where they name one alone.
 const PREFIX_LENGTH_MIN: usize = 12;
-/// The published recipients of `keys-example/`: anybody has their private halves.
-const PUBLISHED: [&str; 2] = [
-    include_str!("../../keys-example/authority.recipient").trim_ascii_end(),
-    include_str!("../../keys-example/classic.recipient").trim_ascii_end(),
-];
-
 /// What two people compare of a recipient: 64 bits of the text's SHA-256, in four groups.
 pub fn fingerprint(recipient: &Recipient) -> String {
-    let digest = Sha256::digest(recipient.to_string().as_bytes());
-    let groups = digest[..8].chunks(2).map(|pair| format!("{:02x}{:02x}", pair[0], pair[1]));
-    groups.collect::<Vec<_>>().join("-")
+    note::fingerprint(&recipient.to_string())
 }
 
 /// The verifier key in the line that `dockseal init` prints: `dockseal-dock VKEY`, or VKEY alone.
 pub fn enrolment(line: &str) -> Result<VerifierKey, DraftError> {
     let line = line.trim();
-    let text = line.strip_prefix("dockseal-dock ").unwrap_or(line).trim_start();
+    let text = line.strip_prefix(ENROLMENT).and_then(|rest| rest.strip_prefix(' '));
+    let text = text.unwrap_or(line).trim_start();
     let key: VerifierKey =
         text.parse().map_err(|error| DraftError::Enrolment(format!("{error}")))?;
     let name = key.name();
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let is_dock = name.len() <= DOCK_NAME_LENGTH_MAX && name.chars().all(allowed);
     match key.kind() {
-        Kind::Note if is_dock && !name.starts_with('.') => Ok(key),
+        Kind::Note if is_plain_name(name) => Ok(key),
         Kind::Note => Err(DraftError::Enrolment(format!("{name:?} is no name of a dock"))),
         Kind::Cosignature => Err(DraftError::Enrolment("it is the key of a witness".into())),
     }
@@ -140,7 +129,7 @@ pub enum Published {
 
 /// Whether docks could seal by it today.
 pub fn expect_ready(draft: &Keyring, today: Date, published: Published) -> Result<(), DraftError> {
-    let is_published = |member: &Member| PUBLISHED.contains(&member.recipient.to_string().as_str());
+    let is_published = |member: &Member| member.recipient.is_example();
     if let Some(member) = draft.members.iter().find(|member| is_published(member))
         && published == Published::Refuse
     {
@@ -321,7 +310,8 @@ mod tests {
         let today = date("2026-11-21");
         let mut one = draft();
         assert_eq!(expect_ready(&one, today, Published::Refuse), Err(DraftError::NoRecipient));
-        add_recipient(&mut one, member(PUBLISHED[1], None)).expect("a recipient");
+        add_recipient(&mut one, member(crate::envelope::recipient::EXAMPLE_RECIPIENTS[1], None))
+            .expect("a recipient");
         let refused = expect_ready(&one, today, Published::Refuse);
         assert!(matches!(refused, Err(DraftError::Published { .. })));
         assert_eq!(expect_ready(&one, today, Published::Allow), Ok(()));

@@ -45,6 +45,17 @@ pub fn is_harmless(character: char) -> bool {
     !character.is_control() && !reorders
 }
 
+/// Longest name of a dock or a bucket, in bytes: it is part of every object's key, or of the queue's.
+pub const NAME_SIZE_MAX: usize = 64;
+
+/// Whether a text can be the name of a dock or a bucket: 1 to 64 of `a-z A-Z 0-9 - _ .`, where a
+/// dot does not come first.
+pub fn is_plain_name(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_sized = (1..=NAME_SIZE_MAX).contains(&text.len());
+    is_sized && !text.starts_with('.') && text.chars().all(is_allowed)
+}
+
 /// The path from its bytes.
 pub fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;

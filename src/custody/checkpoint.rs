@@ -9,6 +9,9 @@ use super::merkle::Hash;
 use super::{Head, LogId, folder, tile};
 use crate::note::{Note, SignerKey};
 
+/// Largest note of a checkpoint that is read, in bytes: 64 cosignatures fit.
+pub const NOTE_SIZE_MAX: u64 = 16 << 10;
+
 /// What a dock says of its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Head, LogId, hex, merkle};
-use crate::clip::{SealedName, Timestamp};
+use super::{Head, LogId, merkle};
+use crate::clip::{SealedName, Timestamp, from_hex};
 
 /// The format that this code writes. docs/custody.md §4.
 const VERSION: u32 = 1;
@@ -170,7 +170,7 @@ impl Previous {
     /// The head, where the words are one.
     pub fn head(&self) -> Option<Head> {
         let log: LogId = self.log.parse().ok()?;
-        let root = merkle::Hash(hex(&self.root)?.try_into().ok()?);
+        let root = merkle::Hash(from_hex(&self.root)?.try_into().ok()?);
         Some(Head { log, size: self.size, root })
     }
 }

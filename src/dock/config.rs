@@ -14,20 +14,8 @@ use crate::note::VerifierKey;
 
 mod parse;
 
-/// The published recipients of `keys-example/`: anybody has their private halves. The demo seals
-/// to them, and `run` refuses them.
-pub const EXAMPLE_RECIPIENTS: [&str; 2] = [
-    include_str!("../../keys-example/authority.recipient").trim_ascii_end(),
-    include_str!("../../keys-example/classic.recipient").trim_ascii_end(),
-];
-
 /// The folder, at the top of each medium, through which clips leave when they are erased.
 pub const QUARANTINE: &str = ".dockseal-erasing";
-
-/// Whether a recipient's private half is published in `keys-example/`.
-pub fn is_example(recipient: &Recipient) -> bool {
-    EXAMPLE_RECIPIENTS.contains(&recipient.to_string().as_str())
-}
 
 /// A whole config.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,7 +180,7 @@ impl Config {
     /// Whether clips would be sealed to a key whose private half is published.
     pub fn has_example_recipient(&self) -> bool {
         match &self.keys {
-            Keys::Here(recipients) => recipients.iter().any(is_example),
+            Keys::Here(recipients) => recipients.iter().any(Recipient::is_example),
             // Looked at whenever a keyring is taken.
             Keys::Keyring { .. } => false,
         }

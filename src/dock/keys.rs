@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use super::config::{self, is_example};
+use super::config;
 use crate::clip::{SealedName, Timestamp};
 use crate::envelope::recipient::{Recipients, RecipientsError};
 use crate::error::{Disposition, Fault, chain};
@@ -247,7 +247,7 @@ fn offer(trust: &Trust, bytes: &[u8], from: From) -> Result<Option<Offer>, KeysF
         return Ok(None);
     }
     let keyring = trust.last().expect("just taken");
-    if keyring.members.iter().any(|member| is_example(&member.recipient)) {
+    if keyring.members.iter().any(|member| member.recipient.is_example()) {
         return Err(KeysFault::Example);
     }
     let (revision, sha256) = (keyring.revision, SealedName(keyring.sha256()));

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
 
+use crate::custody::checkpoint::NOTE_SIZE_MAX;
 use crate::custody::tile::{Piece, pieces_between};
 use crate::edge::bucket::{Bucket, BucketError, Created};
+use crate::note::Note;
 
 /// Pieces that are on their way at once.
 const AT_ONCE: usize = 8;
@@ -58,10 +60,9 @@ pub async fn publish<E>(
 /// Whether the checkpoint in the bucket signs the same text.
 async fn is_same(bucket: &Bucket, folder: &str, size: u64, checkpoint: &str) -> bool {
     let key = format!("{folder}/checkpoints/{size}");
-    let Ok(found) = bucket.read_all(&key, 64 << 10).await else { return false };
-    let text = |note: &str| note.split_once("\n\n").map(|(text, _)| text.to_owned());
-    let found = String::from_utf8_lossy(&found);
-    text(&found).is_some() && text(&found) == text(checkpoint)
+    let Ok(found) = bucket.read_all(&key, NOTE_SIZE_MAX).await else { return false };
+    let ours = Note::parse(checkpoint.as_bytes()).expect("a note of ours");
+    Note::parse(&found).is_ok_and(|found| found.text() == ours.text())
 }
 
 async fn create<E>(

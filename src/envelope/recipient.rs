@@ -37,6 +37,13 @@ const XWING_PUBLIC_SIZE: usize = 1216;
 /// Bytes of a compressed P-256 point (SEC 1 §2.3.3).
 const P256_PUBLIC_SIZE: usize = 33;
 
+/// The published recipients of `keys-example/`: anybody has their private halves. The demo seals
+/// to them; `run` and the keyring's desk refuse them.
+pub const EXAMPLE_RECIPIENTS: [&str; 2] = [
+    include_str!("../../keys-example/authority.recipient").trim_ascii_end(),
+    include_str!("../../keys-example/classic.recipient").trim_ascii_end(),
+];
+
 /// One public key.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Recipient {
@@ -56,6 +63,11 @@ impl Recipient {
             Recipient::P256Tag(public) => wrap_p256tag(public, file_key, rng),
             Recipient::X25519(public) => wrap_x25519(public, file_key, rng),
         }
+    }
+
+    /// Whether its private half is published in `keys-example/`.
+    pub fn is_example(&self) -> bool {
+        EXAMPLE_RECIPIENTS.contains(&self.to_string().as_str())
     }
 
     /// Whether it withstands a quantum computer; the two kinds never mix in one file.

@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 use crate::envelope::recipient::{Recipient, Recipients, RecipientsError};
 use crate::note::{KeyError, Note, NoteError, SignerKey, VerifierKey};
 
+/// Begins the line by which a dock asks to be enrolled; its verifier key follows.
+pub const ENROLMENT: &str = "dockseal-dock";
 /// Days before a keyring expires in which it is warned of.
 pub const WARNING_DAYS: i32 = 14;
 /// Most recipients of one keyring: two years of day keys, and some.

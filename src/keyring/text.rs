@@ -6,13 +6,12 @@ use std::str::FromStr;
 use jiff::civil::Date;
 
 use super::{DOCK_COUNT_MAX, Days, Enrolled, Keyring, Member, RECIPIENT_COUNT_MAX, Role};
+use crate::clip::is_plain_name;
 use crate::envelope::recipient::{Recipient, RecipientError, Recipients, RecipientsError};
 use crate::note::{KeyError, Kind, VerifierKey};
 
 /// The first line.
 pub const HEAD: &str = "dockseal.keyring/v1";
-/// Longest name of a dock, in bytes.
-const DOCK_NAME_SIZE_MAX: usize = 64;
 /// Stands for "without days".
 const ALWAYS: &str = "always";
 
@@ -105,7 +104,8 @@ pub(super) fn check(keyring: &Keyring) -> Result<(), KeyringError> {
     let all = Recipients::new(members.iter().map(|member| member.recipient.clone()).collect());
     all.map_err(KeyringError::Recipients)?;
     for (index, dock) in docks.iter().enumerate() {
-        if !is_folder(dock.key.name()) {
+        // It is the dock's folder in the bucket.
+        if !is_plain_name(dock.key.name()) {
             return Err(KeyringError::DockName { dock: dock.key.name().to_owned() });
         }
         let is_same = |other: &Enrolled| other.key.name() == dock.key.name();
@@ -118,12 +118,6 @@ pub(super) fn check(keyring: &Keyring) -> Result<(), KeyringError> {
         Some(days) => Err(KeyringError::Days { from: days.from, until: days.until }),
         None => Ok(()),
     }
-}
-
-/// Whether the name of a dock's key can be its folder in the bucket, as the dock's config asks too.
-fn is_folder(name: &str) -> bool {
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    name.len() <= DOCK_NAME_SIZE_MAX && !name.starts_with('.') && name.chars().all(is_allowed)
 }
 
 fn overlap(one: Days, other: Days) -> bool {

@@ -10,6 +10,8 @@ use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::clip::to_hex;
+
 /// What begins the text of a signing key.
 const PRIVATE_PREFIX: &str = "PRIVATE+KEY+";
 /// Longest name of a key, in bytes.
@@ -67,9 +69,7 @@ impl VerifierKey {
 
     /// What two people compare by voice: 64 bits of the text's SHA-256, in four groups.
     pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(self.to_string().as_bytes());
-        let groups = digest[..8].chunks(2).map(|pair| format!("{:02x}{:02x}", pair[0], pair[1]));
-        groups.collect::<Vec<_>>().join("-")
+        fingerprint(&self.to_string())
     }
 
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -172,8 +172,14 @@ impl SignerKey {
     }
 }
 
+/// What two people compare of a public key by voice: 64 bits of its text's SHA-256, in four groups.
+pub fn fingerprint(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest[..8].chunks(2).map(to_hex).collect::<Vec<_>>().join("-")
+}
+
 fn hex_id(id: [u8; 4]) -> String {
-    format!("{:08x}", u32::from_be_bytes(id))
+    to_hex(&id)
 }
 
 /// Name, key id and bytes of `NAME+ID+BASE64`.

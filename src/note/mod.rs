@@ -4,7 +4,7 @@
 
 mod key;
 
-pub use key::{KeyError, Kind, SignerKey, VerifierKey, is_name};
+pub use key::{KeyError, Kind, SignerKey, VerifierKey, fingerprint, is_name};
 
 use std::fmt;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use tokio::runtime::Handle;
 
 use crate::clip::{SealedName, Timestamp};
-use crate::custody::checkpoint::Checkpoint;
+use crate::custody::checkpoint::{Checkpoint, NOTE_SIZE_MAX};
 use crate::custody::entry::{Entry, Event};
 use crate::custody::merkle::{Hash, inclusion_proof, leaf_hash};
 use crate::custody::tile::{
@@ -16,8 +16,6 @@ use crate::edge::bucket::{Bucket, BucketError};
 use crate::keyring::Enrolled;
 use crate::note::Note;
 
-/// Largest checkpoint that is read, in bytes: three lines, and signatures of witnesses.
-const CHECKPOINT_SIZE_MAX: u64 = 64 << 10;
 /// Checkpoints of one log that are tried before the log counts as unsigned.
 const CHECKPOINT_COUNT_MAX: usize = 16;
 /// Largest entry bundle, in bytes.
@@ -112,7 +110,7 @@ pub fn journals_of(
         keys.sort_by(|a, b| b.cmp(a));
         let mut newest: Option<(Head, Enrolled)> = None;
         for (named, key) in keys.into_iter().take(CHECKPOINT_COUNT_MAX) {
-            let read = match runtime.block_on(bucket.read_all(&key, CHECKPOINT_SIZE_MAX)) {
+            let read = match runtime.block_on(bucket.read_all(&key, NOTE_SIZE_MAX)) {
                 Ok(bytes) => head_of(&bytes, dock, log, enrolled),
                 Err(BucketError::Missing | BucketError::TooLarge { .. }) => None,
                 Err(error) => return Err(error),

@@ -15,12 +15,12 @@ use super::find::{Find, Found, Named};
 use super::origin::{Judge, KeyringArgs, Origins, Unlogged, VerdictJson};
 use super::part::{self, ByteRange};
 use super::{BucketArgs, IdentityArgs, NameJson, PROGRAM};
-use super::{hex, restore_complaint, runtime};
+use super::{restore_complaint, runtime};
 use crate::authority::identity::Identities;
 use crate::authority::open::ManifestFinding;
 use crate::authority::origin::{Origin, Verdict};
 use crate::authority::restore::{self, Arrival, Facts, Restored, Unfinished};
-use crate::clip::printable;
+use crate::clip::{printable, to_hex};
 use crate::envelope::manifest::commitment;
 
 /// Opens sealed clips, with the names and times that they had on the dock
@@ -353,8 +353,8 @@ impl ClipJson {
             was_there: clip.arrival == Arrival::WasThere,
             sealed_name: clip.facts.name.to_string(),
             size_bytes: clip.facts.plaintext.size_bytes,
-            sha256: hex(&clip.facts.plaintext.sha256),
-            commitment: clip.commitment().map(|commitment| hex(&commitment)),
+            sha256: to_hex(&clip.facts.plaintext.sha256),
+            commitment: clip.commitment().map(|commitment| to_hex(&commitment)),
             origin: clip.verdict.as_ref().map_or("not-checked", Verdict::word),
             verdict: clip.verdict.as_ref().map(VerdictJson::new),
             notes: clip.notes(),

@@ -16,9 +16,7 @@ use crate::dock::agent::{self, Agent, Context, End, RunUntil};
 use crate::dock::config::{BucketConfig, Config, Keys};
 use crate::dock::queue::{HeldLine, Reader};
 use crate::hold::Reason;
-
-/// Begins the line by which a dock asks to be enrolled.
-const ENROLMENT: &str = "dockseal-dock";
+use crate::keyring::ENROLMENT;
 
 pub(super) fn init(path: &Path, config: &Config) -> Result<Exit, Complaint> {
     refuse_example_keys(path, config)?;

@@ -11,8 +11,9 @@ use super::{agent_complaint, log, status};
 use crate::cli::{Complaint, Exit, bytes_for_people};
 use crate::clip::printable;
 use crate::dock::agent::{self, RunUntil};
-use crate::dock::config::{Config, EXAMPLE_RECIPIENTS};
+use crate::dock::config::Config;
 use crate::edge::clock;
+use crate::envelope::recipient::EXAMPLE_RECIPIENTS;
 
 /// The private half of the demo's recipient, published like it. Only a build that has the
 /// authority's wing carries it; the dock's own has no code for identities and no use for one.

@@ -10,6 +10,7 @@ use toml::Spanned;
 use super::{
     BucketConfig, CameraRule, Config, ConfigError, EraseWhen, Keys, Problem, Watch, Witness,
 };
+use crate::clip::{NAME_SIZE_MAX, is_plain_name};
 use crate::edge::credentials;
 use crate::envelope::recipient::{Recipient, Recipients};
 use crate::note::{Kind, VerifierKey};
@@ -19,8 +20,6 @@ const IGNORE_DEFAULT: [&str; 5] = ["*.part", "*.tmp", ".~*", "*.filepart", "*.cr
 const SETTLE_SECONDS_DEFAULT: u64 = 5;
 const RESCAN_SECONDS_DEFAULT: u64 = 60;
 const HEARTBEAT_SECONDS_DEFAULT: u64 = 3600;
-/// A name is part of every object's key, and of the queue's.
-const NAME_LENGTH_MAX: usize = 64;
 
 impl Config {
     /// Parses the text of a config file. Every problem found is reported, not only the first.
@@ -148,12 +147,12 @@ impl Check<'_> {
 
     fn name(&mut self, name: &Spanned<String>) {
         let text = name.get_ref();
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if text.is_empty() || text.len() > NAME_LENGTH_MAX || !text.chars().all(allowed) {
-            let message = format!("expected 1 to {NAME_LENGTH_MAX} of a-z A-Z 0-9 - _ .");
-            self.wrong(name, message);
-        } else if text.starts_with('.') {
+        // Only the dot is wrong where the rest would do.
+        if text.starts_with('.') && is_plain_name(&text.replacen('.', "-", 1)) {
             self.wrong(name, "a name must not begin with a dot");
+        } else if !is_plain_name(text) {
+            let message = format!("expected 1 to {NAME_SIZE_MAX} of a-z A-Z 0-9 - _ .");
+            self.wrong(name, message);
         }
     }
 

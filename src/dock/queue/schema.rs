@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::{Beginning, QueueError, log};
+use crate::clip::to_hex;
 use crate::edge::clock;
 
 /// `dks1`: marks the file as a queue of dockseal (SQLite file format §1.3).
@@ -217,5 +218,5 @@ fn prepare(connection: &Connection) -> Result<(), QueueError> {
 fn random_hex() -> String {
     let mut bytes = [0u8; 8];
     getrandom::fill(&mut bytes).expect("the kernel has randomness");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    to_hex(&bytes)
 }

@@ -10,7 +10,7 @@ use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 use sha2::{Digest, Sha256};
 
 use super::{BucketError, PART_SIZE, Put, S3, blocking, read_block, refill_block};
-use crate::clip::{Evidence, SealedName};
+use crate::clip::{Evidence, SealedName, to_hex};
 
 /// S3 takes at most this many parts of one object.
 const PART_COUNT_MAX: u64 = 10_000;
@@ -128,5 +128,5 @@ async fn send_parts(
 }
 
 fn md5_hex(bytes: &[u8]) -> String {
-    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    to_hex(&Md5::digest(bytes))
 }
