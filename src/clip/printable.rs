@@ -45,7 +45,7 @@ pub fn is_harmless(character: char) -> bool {
     !character.is_control() && !reorders
 }
 
-/// Longest name of a dock or a bucket, in bytes: it is part of every object's key, or of the queue's.
+/// Longest name of a dock or a bucket, in bytes: part of every object's key, or of the queue.
 pub const NAME_SIZE_MAX: usize = 64;
 
 /// Whether a text can be the name of a dock or a bucket: 1 to 64 of `a-z A-Z 0-9 - _ .`, where a

@@ -37,9 +37,7 @@ impl Buckets {
         opened.insert(config.name.clone(), Opened { options, bucket: bucket.clone() });
         Ok(bucket)
     }
-}
 
-impl Buckets {
     /// How far our clock is behind the servers': of several, the one that is nearest to ours, since
     /// one bucket's operator alone must not stop a dock.
     pub fn clock_behind_seconds(&self) -> Option<i64> {

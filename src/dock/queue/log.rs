@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::{Operator, Queue, QueueError, Reader, rows};
-use crate::clip::{Clip, ClipId, Fact, SealedName, Timestamp};
+use crate::clip::{Clip, Fact, SealedName, Timestamp};
 use crate::custody::account::event_of;
 use crate::custody::entry::{Entry, Event};
 use crate::custody::merkle::{self, Frontier, Hash};
@@ -417,10 +417,6 @@ impl Operator {
         tx.execute("DELETE FROM meta WHERE key IN ('forked', 'unacknowledged', 'latest')", [])?;
         append(&tx, Event::Acknowledged)?;
         Ok(tx.commit()?)
-    }
-
-    pub(super) fn append(tx: &Connection, id: ClipId) -> Result<(), QueueError> {
-        append(tx, Event::Forgotten { number: id.0 })
     }
 }
 

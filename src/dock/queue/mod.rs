@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::clip::{
     Clip, ClipId, Contradiction, Fact, Generation, Plaintext, SealedFile, Timestamp,
 };
+use crate::custody::entry::Event;
 
 /// Requests that may wait for the writer; more make their senders wait.
 const REQUEST_COUNT_MAX: usize = 1024;
@@ -161,15 +162,15 @@ impl Queue {
     /// Says when to look at clips again; `None` is never. A clip of which something became true
     /// since it was read is left as it is, and so looked at at once.
     pub async fn postpone(&self, due: Vec<(Due, Option<Timestamp>)>) -> Result<(), QueueError> {
-        let answer = self.send(Box::new(move |tx| {
+        self.ask(move |tx| {
             let sql = "UPDATE clip SET due_at = ?3 WHERE id = ?1 AND version = ?2";
             let mut statement = tx.prepare_cached(sql)?;
             for (due, time) in due {
                 statement.execute(params![due.clip.id.0, due.version, time.map(|time| time.0)])?;
             }
             Ok(())
-        }))?;
-        answer.await.unwrap_or(Err(QueueError::Stopped))
+        })
+        .await
     }
 
     /// Has every clip that is not erased looked at once more: after a start, and a new config.
@@ -220,15 +221,15 @@ impl Queue {
         problem: Option<String>,
         now: Timestamp,
     ) -> Result<(), QueueError> {
-        let answer = self.send(Box::new(move |tx| {
+        self.ask(move |tx| {
             let sql = "INSERT INTO bucket VALUES (?1, iif(?2 IS NULL, ?3, NULL), ?2,
                 iif(?2 IS NULL, NULL, ?3)) ON CONFLICT DO UPDATE SET
                 receipt_at = iif(?2 IS NULL, ?3, receipt_at), problem = ?2,
                 problem_since = iif(?2 IS NULL, NULL, coalesce(problem_since, ?3))";
             tx.prepare_cached(sql)?.execute(params![name, problem, now.0])?;
             Ok(())
-        }))?;
-        answer.await.unwrap_or(Err(QueueError::Stopped))
+        })
+        .await
     }
 }
 
@@ -255,7 +256,7 @@ impl Operator {
     pub fn forget(&mut self, id: ClipId) -> Result<(), QueueError> {
         let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
         forget(&tx, id)?;
-        Operator::append(&tx, id)?;
+        log::append(&tx, Event::Forgotten { number: id.0 })?;
         Ok(tx.commit()?)
     }
 }

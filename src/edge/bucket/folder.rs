@@ -27,16 +27,7 @@ pub(super) async fn put(
     let unfinished = folder.join(format!(".{name}{UNFINISHED}"));
     blocking(move || create_folders(&folder)).await.map_err(BucketError::Folder)?;
     let begin = unfinished.clone();
-    let mut out = blocking(move || {
-        // A leftover of an attempt that was killed; nobody else writes this name.
-        match std::fs::remove_file(&begin) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            removed => removed?,
-        }
-        fs::create_public(&begin)
-    })
-    .await
-    .map_err(BucketError::Folder)?;
+    let mut out = blocking(move || begin_file(&begin)).await.map_err(BucketError::Folder)?;
     let mut hash = Sha256::new();
     loop {
         let step = blocking(move || {
@@ -70,6 +61,16 @@ pub(super) async fn put(
     }
 }
 
+/// Begins an unfinished file. There may be a leftover of an attempt that was killed; nobody else
+/// writes this name.
+fn begin_file(path: &Path) -> std::io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        removed => removed?,
+    }
+    fs::create_public(path)
+}
+
 /// Writes a small object, durably, over the one that may be there or never.
 pub(super) fn put_small(finished: &Path, bytes: &[u8], mode: &PutMode) -> Result<(), BucketError> {
     let is_new = matches!(mode, PutMode::Create);
@@ -81,11 +82,7 @@ pub(super) fn put_small(finished: &Path, bytes: &[u8], mode: &PutMode) -> Result
     let name = finished.file_name().expect("a key has a file name").to_string_lossy();
     let unfinished = folder.join(format!(".{name}{}", UNFINISHED));
     let written = || -> std::io::Result<()> {
-        match std::fs::remove_file(&unfinished) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            removed => removed?,
-        }
-        let mut file = fs::create_public(&unfinished)?;
+        let mut file = begin_file(&unfinished)?;
         std::io::Write::write_all(&mut file, bytes)?;
         if is_new {
             return fs::publish(&file, &unfinished, finished);
