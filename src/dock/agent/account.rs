@@ -151,7 +151,7 @@ async fn ask_the_authority(context: &Context) -> Result<(), AgentError> {
 }
 
 /// One edition: every bucket gets what it has not.
-async fn edition(context: &Arc<Context>, beat: Option<Event>) -> Result<Outcome, AgentError> {
+async fn edition(context: &Context, beat: Option<Event>) -> Result<Outcome, AgentError> {
     if let Some(beat) = beat {
         context.queue.enter(beat).await?;
     }

@@ -130,7 +130,7 @@ pub struct Agent {
     wake: Arc<Notify>,
     tasks: JoinSet<Done>,
     at_work: HashMap<Id, (ClipId, State)>,
-    /// When the service manager was last told that the loop goes round.
+    /// When a round began last: others' changes were looked for, the service manager was told.
     told: Option<Instant>,
     ledger: Ledger,
     _lock: File,
@@ -218,10 +218,13 @@ impl Agent {
         systemd::ready();
         let round = systemd::watchdog_interval().map_or(ROUND, |limit| ROUND.min(limit / 3));
         let end = loop {
-            self.look_around().await?;
+            if self.told.is_none_or(|told| told.elapsed() >= round) {
+                self.told = Some(Instant::now());
+                self.look_around().await?;
+                self.tell_status()?;
+            }
             self.look_through_due_folders();
             let started = self.start_due_clips().await?;
-            self.tell_status(round)?;
             let is_idle = until == RunUntil::Idle && started == 0 && self.is_idle()?;
             self.publish_when_due(is_idle)?;
             if is_idle && self.is_published()? {
@@ -376,11 +379,7 @@ impl Agent {
             && self.reader.due_count(clock::now())? == 0)
     }
 
-    fn tell_status(&mut self, round: Duration) -> Result<(), AgentError> {
-        if self.told.is_some_and(|told| told.elapsed() < round) {
-            return Ok(());
-        }
-        self.told = Some(Instant::now());
+    fn tell_status(&self) -> Result<(), AgentError> {
         let states = self.reader.states()?;
         let count = |state| states.iter().find(|line| line.state == state).map_or(0, |l| l.count);
         let status = format!(
