@@ -10,6 +10,7 @@ use rand_core::{CryptoRng, UnwrapErr};
 use crate::clip::{Generation, Timestamp};
 use crate::edge::fs::{self, Facts};
 use crate::envelope::manifest::{Manifest, Name, VERSION};
+use crate::envelope::on_scrubbed_stack;
 use crate::envelope::recipient::Recipients;
 use crate::envelope::seal::{SealError, Sealed, seal as seal_stream};
 use crate::error::{Disposition, Fault};
@@ -53,9 +54,12 @@ pub fn seal(
     fs::read_ahead(file);
     let manifest = manifest(origin, rng);
     let mut reading = Reading { file, control };
-    let sealed = seal_stream(&mut reading, out, recipients, &manifest, rng)?;
+    let sealed = on_scrubbed_stack(|| {
+        seal_stream(&mut reading, out, recipients, &manifest, rng).map(Box::new).map_err(Box::new)
+    })
+    .map_err(|error| *error)?;
     unchanged(file, origin.generation)?;
-    Ok(sealed)
+    Ok(*sealed)
 }
 
 /// Reads the source once more, from the medium, and seals it to nothing under the same key and
@@ -68,7 +72,11 @@ pub fn is_same_again(
     fs::drop_cache(file).map_err(SealFault::Read)?;
     io::Seek::rewind(file).map_err(SealFault::Read)?;
     let mut reading = Reading { file, control };
-    Ok(sealed.resealer.name_again(&mut reading)? == sealed.name)
+    let is_same = on_scrubbed_stack(|| {
+        let name = sealed.resealer.name_again(&mut reading).map_err(Box::new)?;
+        Ok(name == sealed.name)
+    });
+    is_same.map_err(|error: Box<SealError>| (*error).into())
 }
 
 fn manifest(origin: Origin<'_>, rng: &mut impl CryptoRng) -> Manifest {

@@ -60,8 +60,13 @@ impl DerivedKey {
 ///
 /// Types that hold keys wipe themselves, but moving them, and the ciphers' own rounds, leave
 /// copies on the stack that nobody owns; the C library even keeps the stacks of ended threads.
-/// `work` must drop its keys, and return none.
+/// `work` must drop its keys or keep them in a box, and return none.
+///
+/// What it returns must be at most two pointers wide (a `Result` of boxes). A wider value has room
+/// for a key where nobody looks: the bytes of an enum that its present variant does not use, and
+/// padding, are copied with it, and they hold whatever lay on the stack before.
 pub fn on_scrubbed_stack<T>(work: impl FnOnce() -> T) -> T {
+    const { assert!(size_of::<T>() <= 2 * size_of::<usize>(), "box what comes back") };
     /// In a frame of its own below this one, whatever the optimizer would like.
     #[inline(never)]
     fn below<T>(work: impl FnOnce() -> T) -> T {

@@ -38,14 +38,15 @@ pub fn chunk_nonce(index: u64, position: Position) -> [u8; 12] {
     nonce
 }
 
-/// The cipher of one payload; its key is wiped when it is dropped.
-pub struct PayloadCipher(ChaCha20Poly1305);
+/// The cipher of one payload; its key is wiped when it is dropped, and lies in a box so that moving
+/// the cipher leaves no copy behind.
+pub struct PayloadCipher(Box<ChaCha20Poly1305>);
 
 impl PayloadCipher {
     /// Derived from the file key and the payload's nonce.
     pub fn new(file_key: &FileKey, nonce: &[u8; PAYLOAD_NONCE_SIZE]) -> PayloadCipher {
         let key = derive(file_key.as_bytes(), nonce, b"payload");
-        PayloadCipher(ChaCha20Poly1305::new(key.as_bytes().into()))
+        PayloadCipher(Box::new(ChaCha20Poly1305::new(key.as_bytes().into())))
     }
 
     /// Seals one chunk in place and returns its tag.

@@ -14,7 +14,6 @@ use crate::dock::spool::SpoolError;
 use crate::edge::bucket::BucketError;
 use crate::edge::clock;
 use crate::edge::fs::{Folder, is_absent};
-use crate::envelope::on_scrubbed_stack;
 use crate::envelope::stream::payload_size;
 use crate::error::{Disposition, Fault, chain};
 use crate::hold::{Hold, Reason};
@@ -84,7 +83,7 @@ fn held(context: &Context, clip: &Clip, fault: &impl Fault) -> Result<Vec<Fact>,
 }
 
 fn seal_clip(context: &Context, clip: &Clip) -> Result<Vec<Fact>, AgentError> {
-    match on_scrubbed_stack(|| try_seal(context, clip)) {
+    match try_seal(context, clip) {
         Ok(sealed) => {
             tracing::info!(clip = clip.id.0, digest = %sealed.name, "sealed");
             Ok(vec![Fact::Sealed(sealed)])
