@@ -129,10 +129,12 @@ struct Place {
 }
 
 /// Runs ten clips, kills at a random moment, perhaps once more during recovery, and finishes.
+///
+/// `run_takes` follows what is seen: it was measured once, and the machine is shared.
 fn kill_once(
     place: &Place,
     random: &mut Random,
-    run_takes: Duration,
+    run_takes: &mut Duration,
     seen: &mut BTreeMap<String, usize>,
 ) {
     let seed = random.0;
@@ -156,6 +158,11 @@ fn kill_once(
         let phase = phase(&clips);
         let name =
             if phase.len() > 1 { "mixed" } else { phase.keys().next().map_or("none", |k| k) };
+        match name {
+            "erased" => *run_takes = *run_takes * 3 / 4,
+            "none" | "seen" => *run_takes = *run_takes * 4 / 3,
+            _ => {}
+        }
         *seen.entry(name.to_owned()).or_default() += 1;
     }
     let finished = dock.run_until_idle();
@@ -182,14 +189,17 @@ fn undisturbed(place: &Place, random: &mut Random) -> Duration {
 
 fn kill_many(times: u32, mut place: impl FnMut(u32) -> Place) {
     let mut random = Random::new();
-    let run_takes = undisturbed(&place(0), &mut random);
+    let mut run_takes = undisturbed(&place(0), &mut random);
     let mut seen = BTreeMap::new();
-    for number in 1..=times {
-        kill_once(&place(number), &mut random, run_takes, &mut seen);
-    }
     // A run that was only ever killed before it began, or after it ended, would prove nothing.
-    let mixed = seen.get("mixed").copied().unwrap_or(0);
-    assert!(mixed > 0 && seen.len() > 1, "kills by phase: {seen:?}");
+    let proves = |seen: &BTreeMap<_, _>| seen.contains_key("mixed") && seen.len() > 1;
+    for number in 1..=5 * times {
+        kill_once(&place(number), &mut random, &mut run_takes, &mut seen);
+        if number >= times && proves(&seen) {
+            break;
+        }
+    }
+    assert!(proves(&seen), "kills by phase: {seen:?}");
 }
 
 #[test]

@@ -81,8 +81,14 @@ fn a_vanished_file_that_comes_back_is_sealed_without_anybodys_help() {
     assert_eq!(site.clips().len(), 1);
 }
 
-/// Appends lines for `writing`, each `pause` after the other; gives what the file holds in the end.
-fn append(path: &Path, begin: usize, writing: Duration, pause: Duration) -> Vec<u8> {
+/// Appends lines, each `pause` after the other, until `is_enough` says so of the time that it took;
+/// gives what the file holds in the end.
+fn append(
+    path: &Path,
+    begin: usize,
+    pause: Duration,
+    is_enough: impl Fn(Duration) -> bool,
+) -> Vec<u8> {
     let mut all = vec![b'.'; begin];
     std::fs::write(path, &all).unwrap();
     let mut file = OpenOptions::new().append(true).open(path).unwrap();
@@ -92,12 +98,12 @@ fn append(path: &Path, begin: usize, writing: Duration, pause: Duration) -> Vec<
         file.write_all(text.as_bytes()).unwrap();
         all.extend(text.into_bytes());
         assert!(path.exists(), "erased while it was written");
-        if started.elapsed() > writing {
+        if is_enough(started.elapsed()) {
             return all;
         }
         std::thread::sleep(pause);
     }
-    unreachable!("the loop ends by the clock")
+    unreachable!("the loop ends when it is enough")
 }
 
 #[test]
@@ -105,7 +111,7 @@ fn a_file_that_grows_is_not_erased_before_its_last_byte_is_stored() {
     let mut site = Site::with(|choices| choices.settle_seconds = 2);
     let path = site.dock.folder().join("Zeuge.mp4");
     site.dock.start();
-    let all = append(&path, 0, Duration::from_secs(5), Duration::from_millis(20));
+    let all = append(&path, 0, Duration::from_millis(20), |took| took > Duration::from_secs(5));
     wait_for("the erasure", SOON, || (!path.exists()).then_some(()));
     site.wait_for_count("erased", 1);
     // Were the writer kept waiting by other tests, a beginning could be sealed as well.
@@ -140,8 +146,12 @@ fn a_file_that_is_written_to_while_it_is_read_is_held_and_then_sealed_whole() {
     site.dock.start();
     let is_held = AtomicBool::new(false);
     let all = std::thread::scope(|scope| {
-        let writer = scope
-            .spawn(|| append(&path, 48 << 20, Duration::from_secs(4), Duration::from_millis(2)));
+        // Long enough to read that a line comes meanwhile, and with pauses in which reading begins.
+        let writer = scope.spawn(|| {
+            append(&path, 128 << 20, Duration::from_millis(20), |took| {
+                took > SOON || is_held.load(Ordering::Relaxed)
+            })
+        });
         while !writer.is_finished() {
             let held = site
                 .clip("Zeuge.mp4")
