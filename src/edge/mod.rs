@@ -5,6 +5,7 @@ pub mod clock;
 pub mod credentials;
 pub mod durable;
 pub mod fs;
+pub mod limit;
 #[cfg(feature = "dock")]
 pub mod systemd;
 pub mod witness;
