@@ -161,6 +161,8 @@ pub struct BucketConfig {
     pub required: bool,
     /// Whether a bare acknowledgement is enough to erase a clip.
     pub trust_acknowledgement: bool,
+    /// Clips that are on their way to it at once, at most.
+    pub uploads: usize,
 }
 
 impl BucketConfig {

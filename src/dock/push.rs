@@ -1,11 +1,11 @@
-//! Pushing one sealed file to one bucket.
+//! The opened buckets, and where a sealed file goes in them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::config::BucketConfig;
-use crate::clip::{Evidence, Receipt, SealedName, Timestamp};
+use crate::clip::SealedName;
 use crate::edge::bucket::{Bucket, BucketError};
 use crate::edge::credentials;
 
@@ -29,7 +29,7 @@ impl Buckets {
         // Secrets for other buckets may be in the environment; a folder takes no options.
         let is_folder = config.url.starts_with("file:");
         let options = if is_folder { config.options.clone() } else { options };
-        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.opened();
         if let Some(known) = opened.get(&config.name).filter(|known| known.options == options) {
             return Ok(known.bucket.clone());
         }
@@ -38,10 +38,24 @@ impl Buckets {
         Ok(bucket)
     }
 
+    /// How far our clock is behind a bucket's server, where it said its time.
+    pub fn behind_seconds(&self, name: &str) -> Option<i64> {
+        self.opened().get(name).and_then(|opened| opened.bucket.clock_behind_seconds())
+    }
+
+    /// How long a bucket asked us to wait with its last answer.
+    pub fn take_retry_after(&self, name: &str) -> Option<Duration> {
+        self.opened().get(name).and_then(|opened| opened.bucket.take_retry_after())
+    }
+
+    fn opened(&self) -> MutexGuard<'_, HashMap<String, Opened>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How far our clock is behind the servers': of several, the one that is nearest to ours, since
     /// one bucket's operator alone must not stop a dock.
     pub fn clock_behind_seconds(&self) -> Option<i64> {
-        let opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = self.opened();
         let behind = opened.values().filter_map(|opened| opened.bucket.clock_behind_seconds());
         behind.min_by_key(|seconds| seconds.unsigned_abs())
     }
@@ -52,20 +66,6 @@ pub fn key(dock: &str, name: SealedName) -> String {
     let name = name.to_string();
     let first = name.get(..2).expect("64 digits");
     format!("{dock}/clips/{first}/{name}.age")
-}
-
-/// Puts the sealed file, and gives the bucket's receipt.
-pub async fn push(
-    bucket: &Bucket,
-    bucket_name: &str,
-    dock: &str,
-    file: File,
-    name: SealedName,
-    sent: &(dyn Fn(u64) + Sync),
-    now: impl Fn() -> Timestamp,
-) -> Result<Receipt, BucketError> {
-    let evidence: Evidence = bucket.put_sealed(&key(dock, name), file, name, sent).await?;
-    Ok(Receipt { bucket: bucket_name.to_owned(), evidence, stored_at: now() })
 }
 
 #[cfg(test)]

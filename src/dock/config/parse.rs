@@ -308,6 +308,7 @@ impl Check<'_> {
             credentials_file: raw.credentials_file.as_ref().map(|file| file.get_ref().clone()),
             required: raw.required.unwrap_or(true),
             trust_acknowledgement: raw.trust_acknowledgement.unwrap_or(false),
+            uploads: 4,
         }
     }
 }
