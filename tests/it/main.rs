@@ -25,6 +25,7 @@ mod hostile;
 mod identities;
 mod keyring_desk;
 mod kill;
+mod limits;
 mod memory;
 mod memory_image;
 mod origin;
