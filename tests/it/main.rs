@@ -33,6 +33,7 @@ mod parts;
 mod peers;
 mod plugins;
 mod properties;
+mod rights;
 mod selftest;
 mod service;
 mod trust;
