@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::dock::Finished;
 use crate::support::site::Site;
 
 const MIB: u64 = 1 << 20;
@@ -91,4 +92,18 @@ fn what_cannot_be_set_says_what_can() {
     }
     let [all, bucket] = lines(&site, &[]);
     assert!(all["set"].is_null() && bucket["set"].is_null(), "{all} {bucket}");
+}
+
+#[test]
+fn the_timetable_is_in_the_time_of_the_machines_own_zone() {
+    let site = Site::with(|choices| {
+        choices.more += "\nlimit = [\"00:00-12:00 = 1 MiB/s\", \"12:00-24:00 = 2 MiB/s\"]";
+    });
+    // Half a day apart, so that in each hour of the day one is before noon and one behind it.
+    let rates = ["TZ=AAA0", "TZ=BBB-12"].map(|zone| {
+        let said = site.dock.wrapped(&["env", zone], &["limit", "--json"]).output().unwrap();
+        let said = Finished::new(said).expect_code(0).json();
+        said["limits"][0]["now"].as_u64().expect("a rate")
+    });
+    assert_eq!(rates[0] + rates[1], 3 * MIB, "{rates:?}");
 }
