@@ -6,7 +6,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,10 +22,12 @@ mod error;
 mod folder;
 mod parts;
 mod put;
+mod rights;
 mod small;
 
 pub use error::BucketError;
 pub use parts::{Journal, Part, Upload};
+pub use rights::{Answer, CHECK, Honours, Rights};
 pub use small::Created;
 
 /// Bytes of a part, and the largest object that is sent in one request. S3 wants at least 5 MiB.
@@ -40,6 +42,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Bucket {
     store: Store,
     prefix: Key,
+    /// Whether the store refuses to create over an object, once that is known.
+    honours: Arc<OnceLock<bool>>,
 }
 
 #[derive(Debug, Clone)]
@@ -214,7 +218,8 @@ fn open_folder(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Buc
         return Err(BucketError::NoFolder { root });
     }
     let store = LocalFileSystem::new_with_prefix(&root).map_err(BucketError::from_store)?;
-    Ok(Bucket { store: Store::Folder { store: Arc::new(store), root }, prefix: Key::default() })
+    let store = Store::Folder { store: Arc::new(store), root };
+    Ok(Bucket { store, prefix: Key::default(), honours: Arc::default() })
 }
 
 fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {
@@ -230,7 +235,8 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
     let creator = Arc::new(s3_client(name, options, client.clone(), (&clock, 0))?);
     let conditional = client.with_default_headers(headers);
     let completer = Arc::new(s3_client(name, options, conditional, (&clock, 1))?);
-    Ok(Bucket { store: Store::S3(S3 { store, completer, creator, clock }), prefix })
+    let store = Store::S3(S3 { store, completer, creator, clock });
+    Ok(Bucket { store, prefix, honours: Arc::default() })
 }
 
 fn s3_client(
@@ -252,6 +258,8 @@ fn s3_client(
         .with_retry(retry)
         .with_region("us-east-1")
         .with_disable_tagging(true)
+        // One by one: some stores answer a bulk deletion in XML that cannot be read.
+        .with_disable_bulk_delete(true)
         .with_checksum_algorithm(Checksum::SHA256);
     for (option, value) in options {
         let key = AmazonS3ConfigKey::from_str(option).map_err(|_| BucketError::Option {

@@ -6,3 +6,10 @@ use crate::clip::Timestamp;
 pub fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
+
+/// What a clock on this machine's wall shows at a time; in UTC where the machine has no zone.
+pub fn local(time: Timestamp) -> jiff::civil::DateTime {
+    let zone = jiff::tz::TimeZone::try_system().unwrap_or(jiff::tz::TimeZone::UTC);
+    let time = jiff::Timestamp::from_millisecond(time.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    time.to_zoned(zone).datetime()
+}

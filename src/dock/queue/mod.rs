@@ -1,6 +1,7 @@
 //! The queue: the SQLite database of what is true of each clip, and its one writing thread.
 
 mod deliveries;
+mod limits;
 mod log;
 mod read;
 mod rows;

@@ -57,6 +57,13 @@ impl Bucket {
         let key = &self.key(key);
         let put = |replaces| Put { key, key_in_bucket, name, size, journal, replaces };
         let again = file.try_clone().map_err(BucketError::Spool)?;
+        if self.ignores_create() {
+            match self.read_back(key, size, name).await {
+                // Nothing is there, or we may not look.
+                Err(BucketError::Missing) | Ok(Evidence::Acknowledged) => {}
+                found => return found.map(Some),
+            }
+        }
         let evidence = match self.turn(file, put(false)).await {
             Ok(Turn::Over) => return Ok(None),
             Ok(Turn::Done(Evidence::Acknowledged)) => {

@@ -2,15 +2,21 @@
 
 #![allow(dead_code, reason = "a harness offers more than the tests of today take")]
 
+pub mod apache;
 pub mod authority;
+pub mod azurite;
 pub mod clips;
 pub mod dock;
+pub mod juicefs;
 pub mod ledger;
 pub mod markers;
 pub mod mini_log;
+pub mod nginx;
 pub mod peers;
 pub mod proxy;
 pub mod seaweed;
+pub mod server;
+pub mod signed;
 pub mod site;
 pub mod tools;
 

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,28 +13,20 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde_json::json;
 
+use super::server::{self, Certificates, Server, free_ports, is_open};
+use super::signed::{elements, request, send_s3, set};
 use super::tools::Tool;
 
 /// The bucket that every test uses, beneath a prefix of its own.
 const BUCKET: &str = "evidence";
+/// The bucket with versions and Object Lock, which nothing can be removed from.
+const LOCKED_BUCKET: &str = "locked";
+/// Nobody, the administrator neither, removes a version of the locked bucket for a day.
+const RETENTION: &str = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>\
+    <Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule>\
+    </ObjectLockConfiguration>";
 /// First PUT after 3.6 s on an idle machine; the tests share two cores.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A free port can be taken between our look and the server's. Then it is started again.
-const START_ATTEMPTS_MAX: u32 = 3;
-
-/// Runs the server, and ends it and removes its data when standard input ends: that happens however
-/// the test process ends, SIGKILL included. Should the shell itself be killed, setpriv's signal
-/// still ends the server. The server gets SIGKILL because its SIGTERM takes up to 21 s.
-const KEEPER: &str = r#"
-data=$1; shift
-setpriv --pdeathsig KILL "$@" </dev/null >"$data/log" 2>&1 &
-server=$!
-cat >/dev/null
-kill -KILL "$server"
-wait "$server" 2>/dev/null
-rm -rf "$data"
-"#;
-
 /// Identities and what they may: `dock` may put and nothing else, as DESIGN §7 wants it.
 fn identities() -> String {
     let [admin, dock] = [Login::Admin, Login::Dock].map(|login| {
@@ -48,7 +39,10 @@ fn identities() -> String {
         "Statement": [{
             "Effect": "Allow",
             "Action": ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListParts"],
-            "Resource": [format!("arn:aws:s3:::{BUCKET}/*")],
+            "Resource": [
+                format!("arn:aws:s3:::{BUCKET}/*"),
+                format!("arn:aws:s3:::{LOCKED_BUCKET}/*"),
+            ],
         }],
     });
     let actions = ["Admin", "Read", "List", "Tagging", "Write"];
@@ -89,9 +83,11 @@ impl Login {
 
 /// A running server. Dropping it kills it and removes its data.
 pub struct Seaweed {
-    keeper: Child,
+    server: Server,
     /// Where it listens, `127.0.0.1:PORT`; the upstream of a proxy.
     pub address: String,
+    /// Where it listens for TLS, where `Openssl` is there to make certificates.
+    tls: Option<(String, Certificates)>,
 }
 
 impl Seaweed {
@@ -103,81 +99,82 @@ impl Seaweed {
 
     /// A server of one's own, for a test that kills it. Needs `Weed` and `Setpriv`.
     pub fn start() -> Seaweed {
-        for attempt in 1.. {
-            // The keeper removes it; `TempDir` would not, in a static.
-            let data = super::scratch().keep();
-            match Seaweed::try_start(&data) {
-                Ok(server) => return server,
-                Err(log) if attempt == START_ATTEMPTS_MAX => panic!("no server: {log}"),
-                Err(_) => {}
-            }
-        }
-        unreachable!("the last attempt panics")
+        server::start(Seaweed::try_start)
     }
 
     fn try_start(data: &Path) -> Result<Seaweed, String> {
         let weed = Tool::Weed.path();
         let config = data.join("s3.json");
         std::fs::write(&config, identities()).expect("scratch can be written");
+        let certificates = Tool::Openssl.find().map(|_| Certificates::new(data));
         let ports = free_ports();
-        let [s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc] = ports;
-        let mut command = Command::new("sh");
-        command.args(["-c", KEEPER, "keeper"]).arg(data).arg(&weed).arg("server");
-        command.arg(format!("-dir={}", data.display())).arg("-ip=127.0.0.1");
-        command.args(["-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.autoCreateBucket=false"]);
-        command.arg(format!("-s3.config={}", config.display()));
-        for (name, port) in [
-            ("s3.port", s3),
-            ("s3.port.grpc", s3_grpc),
-            ("s3.port.iceberg", 0),
-            ("s3.port.lance", 0),
-            ("master.port", master),
-            ("master.port.grpc", master_grpc),
-            ("volume.port", volume),
-            ("volume.port.grpc", volume_grpc),
-            ("filer.port", filer),
-            ("filer.port.grpc", filer_grpc),
-            // A bucket takes 7 volumes at once; where none is left, a put answers 500.
-            ("volume.max", 500),
-            ("master.volumeSizeLimitMB", 64),
-        ] {
-            command.arg(format!("-{name}={port}"));
-        }
-        // On by default, and traffic to its maker.
-        command.arg("-master.telemetry=false");
-        // A Ctrl-C at the terminal is for the tests; the keeper hears of their end by its input.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let keeper = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("sh");
-        let server = Seaweed { keeper, address: format!("127.0.0.1:{s3}") };
+        let [s3, s3_grpc, https, master, master_grpc, volume, volume_grpc, filer, filer_grpc] =
+            ports;
+        let server = Server::start(data, &weed, |command| {
+            command.arg("server").arg(format!("-dir={}", data.display())).arg("-ip=127.0.0.1");
+            command.args(["-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.autoCreateBucket=false"]);
+            command.arg(format!("-s3.config={}", config.display()));
+            for (name, port) in [
+                ("s3.port", s3),
+                ("s3.port.grpc", s3_grpc),
+                ("s3.port.iceberg", 0),
+                ("s3.port.lance", 0),
+                ("master.port", master),
+                ("master.port.grpc", master_grpc),
+                ("volume.port", volume),
+                ("volume.port.grpc", volume_grpc),
+                ("filer.port", filer),
+                ("filer.port.grpc", filer_grpc),
+                // A bucket takes 7 volumes at once; where none is left, a put answers 500.
+                ("volume.max", 500),
+                ("master.volumeSizeLimitMB", 64),
+            ] {
+                command.arg(format!("-{name}={port}"));
+            }
+            if let Some(certificates) = &certificates {
+                command.arg(format!("-s3.port.https={https}"));
+                command.arg(format!("-s3.cert.file={}", certificates.leaf.display()));
+                command.arg(format!("-s3.key.file={}", certificates.key.display()));
+            }
+            // On by default, and traffic to its maker.
+            command.arg("-master.telemetry=false");
+        });
+        let tls = certificates.map(|made| (format!("127.0.0.1:{https}"), made));
+        let server = Seaweed { server, address: format!("127.0.0.1:{s3}"), tls };
         let shell = [format!("{master}.{master_grpc}"), format!("{filer}.{filer_grpc}")];
-        server.wait_until_ready(&weed, shell, data)?;
+        server.wait_until_ready(&weed, shell)?;
+        server.lock_bucket();
         Ok(server)
     }
 
     /// Ready means that a put succeeds, not that a port is open.
-    fn wait_until_ready(
-        &self,
-        weed: &Path,
-        [master, filer]: [String; 2],
-        data: &Path,
-    ) -> Result<(), String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a runtime");
+    fn wait_until_ready(&self, weed: &Path, [master, filer]: [String; 2]) -> Result<(), String> {
         let admin = self.client(Login::Admin);
         let mut created = false;
-        super::wait_for("SeaweedFS to take a put", READY_WITHIN, || {
-            let log = std::fs::read_to_string(data.join("log")).unwrap_or_default();
-            if log.contains("address already in use") {
-                return Some(Err(log));
-            }
+        self.server.wait_until("SeaweedFS to take a put", READY_WITHIN, || {
             if !is_open(&self.address) {
-                return None;
+                return false;
             }
             created = created || create_bucket(weed, &master, &filer);
             let key = object_store::path::Path::from("ready");
-            let put = runtime.block_on(admin.put(&key, PutPayload::from_static(b"ready")));
-            (created && put.is_ok()).then_some(Ok(()))
+            created && block_on(admin.put(&key, PutPayload::from_static(b"ready"))).is_ok()
         })
+    }
+
+    /// Makes the bucket with Object Lock, and the retention that each object of it gets.
+    fn lock_bucket(&self) {
+        let mut create = request("PUT", &self.admin_url(LOCKED_BUCKET, ""), "");
+        set(&mut create, "x-amz-bucket-object-lock-enabled", "true");
+        for request in
+            [create, request("PUT", &self.admin_url(LOCKED_BUCKET, "?object-lock="), RETENTION)]
+        {
+            let (status, answer) = send_s3(request, Login::Admin.pair());
+            assert_eq!(status, 200, "{answer}");
+        }
+    }
+
+    fn admin_url(&self, bucket: &str, query: &str) -> String {
+        format!("{}/{bucket}{query}", self.endpoint())
     }
 
     /// The URL for an S3 client: `http://127.0.0.1:PORT`.
@@ -189,6 +186,52 @@ impl Seaweed {
     pub fn url(&self, test: &str) -> String {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         format!("s3://{BUCKET}/{test}-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// As [`Seaweed::url`], in the bucket with versions and Object Lock.
+    pub fn locked_url(&self, test: &str) -> String {
+        self.url(test).replace(BUCKET, LOCKED_BUCKET)
+    }
+
+    /// The URL for an S3 client over TLS, and the certificate to trust. Needs `Openssl`.
+    pub fn tls(&self) -> (String, &Path) {
+        let (address, certificates) = self.tls.as_ref().expect("openssl made certificates");
+        (format!("https://{address}"), &certificates.ca)
+    }
+
+    /// Key and upload id of each unfinished upload beneath a URL.
+    pub fn uploads(&self, url: &str) -> Vec<(String, String)> {
+        let (bucket, prefix) = place(url);
+        let query = format!("?uploads=&prefix={}", prefix.as_ref().replace('/', "%2F"));
+        let (status, xml) =
+            send_s3(request("GET", &self.admin_url(bucket, &query), ""), Login::Admin.pair());
+        assert_eq!(status, 200, "{xml}");
+        let texts = |name| elements(&xml, name).into_iter().map(str::to_owned);
+        texts("Key").zip(texts("UploadId")).collect()
+    }
+
+    /// Gives all unfinished uploads beneath a URL up, as a lifecycle rule does behind our back.
+    pub fn abort_uploads(&self, url: &str) {
+        let (bucket, _) = place(url);
+        for (key, id) in self.uploads(url) {
+            let place = self.admin_url(bucket, &format!("/{key}?uploadId={id}"));
+            let (status, answer) = send_s3(request("DELETE", &place, ""), Login::Admin.pair());
+            assert_eq!(status, 204, "{answer}");
+        }
+    }
+
+    /// The key of each version of each object beneath a URL, without its prefix, in order.
+    pub fn versions(&self, url: &str) -> Vec<String> {
+        let (bucket, prefix) = place(url);
+        let query = format!("?prefix={}&versions=", prefix.as_ref().replace('/', "%2F"));
+        let (status, xml) =
+            send_s3(request("GET", &self.admin_url(bucket, &query), ""), Login::Admin.pair());
+        assert_eq!(status, 200, "{xml}");
+        let beneath = |key: &str| key.strip_prefix(prefix.as_ref()).map(str::to_owned);
+        let keys = elements(&xml, "Key").into_iter().map(|key| beneath(key).expect("asked for"));
+        let mut keys: Vec<_> = keys.map(|key| key.trim_start_matches('/').to_owned()).collect();
+        keys.sort();
+        keys
     }
 
     /// The options of a bucket at this server, credentials included, for `Bucket::open`.
@@ -205,9 +248,13 @@ impl Seaweed {
 
     /// A plain client of the bucket, for looking at what lies there without our own code.
     pub fn client(&self, login: Login) -> AmazonS3 {
+        self.client_of(BUCKET, login)
+    }
+
+    fn client_of(&self, bucket: &str, login: Login) -> AmazonS3 {
         let [id, secret] = login.pair();
         AmazonS3Builder::new()
-            .with_bucket_name(BUCKET)
+            .with_bucket_name(bucket)
             .with_region("us-east-1")
             .with_endpoint(self.endpoint())
             .with_allow_http(true)
@@ -220,7 +267,8 @@ impl Seaweed {
 
     /// The keys of all objects beneath a URL of [`Seaweed::url`], without its prefix, in order.
     pub fn keys(&self, url: &str) -> Vec<String> {
-        let (client, prefix) = (self.client(Login::Admin), prefix(url));
+        let (bucket, prefix) = place(url);
+        let client = self.client_of(bucket, Login::Admin);
         let listed = block_on(client.list(Some(&prefix)).try_collect::<Vec<_>>());
         let listed = listed.expect("the administrator may list");
         let key = |path: object_store::path::Path| {
@@ -243,7 +291,7 @@ impl Seaweed {
 
     /// Fetches the object of a key beneath a URL into a new file, in bounded memory.
     pub fn fetch(&self, url: &str, key: &str, to: &Path) {
-        let client = self.client(Login::Admin);
+        let client = self.client_of(place(url).0, Login::Admin);
         let path = object_store::path::Path::from(format!("{}/{key}", prefix(url)));
         let mut file = std::fs::File::create_new(to).expect("a new file");
         block_on(async {
@@ -256,23 +304,22 @@ impl Seaweed {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+/// Runs a future on a runtime of its own.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(future)
 }
 
-impl Drop for Seaweed {
-    fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        // Reaped, so that its data is gone when this returns.
-        let _ = self.keeper.wait();
-    }
-}
-
 /// The path of a bucket's URL: the prefix of its keys.
 pub fn prefix(url: &str) -> object_store::path::Path {
-    let path = url.strip_prefix("s3://evidence/").expect("a URL of Seaweed::url");
-    object_store::path::Path::from(path)
+    place(url).1
+}
+
+/// The bucket of a URL, and the prefix of its keys.
+fn place(url: &str) -> (&str, object_store::path::Path) {
+    let path = url.strip_prefix("s3://").and_then(|path| path.split_once('/'));
+    let (bucket, prefix) = path.expect("a URL of Seaweed::url");
+    (bucket, object_store::path::Path::from(prefix))
 }
 
 fn create_bucket(weed: &Path, master: &str, filer: &str) -> bool {
@@ -289,28 +336,32 @@ fn create_bucket(weed: &Path, master: &str, filer: &str) -> bool {
     String::from_utf8_lossy(&output.stdout).contains("created bucket")
 }
 
-fn is_open(address: &str) -> bool {
-    std::net::TcpStream::connect(address).is_ok()
-}
-
-/// Ports that were free a moment ago; held together, so that they differ.
-fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
-    let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound").port())
-}
-
 #[test]
 fn a_server_that_is_let_go_leaves_nothing_behind() {
     super::tools::needs!(Weed, Setpriv);
     let server = Seaweed::start();
-    let address = server.address.clone();
-    let data: PathBuf = {
-        let arguments = std::fs::read(format!("/proc/{}/cmdline", server.keeper.id())).unwrap();
-        let arguments = String::from_utf8(arguments).unwrap();
-        arguments.split('\0').nth(4).unwrap().into()
-    };
+    let (address, data) = (server.address.clone(), server.server.data().to_owned());
     assert!(data.join("s3.json").exists());
     drop(server);
     assert!(!is_open(&address));
     assert!(!data.exists());
+}
+
+#[test]
+fn the_locked_bucket_keeps_each_version() {
+    super::tools::needs!(Weed, Setpriv);
+    let server = Seaweed::shared();
+    let url = server.locked_url("retention");
+    let client = server.client_of(LOCKED_BUCKET, Login::Admin);
+    let key = object_store::path::Path::from(format!("{}/a", prefix(&url)));
+    for text in ["one", "two"] {
+        block_on(client.put(&key, text.into())).unwrap();
+    }
+    assert_eq!(server.versions(&url), ["a", "a"]);
+    let place = server.admin_url(LOCKED_BUCKET, &format!("?prefix={}&versions=", prefix(&url)));
+    let (_, xml) = send_s3(request("GET", &place, ""), Login::Admin.pair());
+    let version = elements(&xml, "VersionId")[0];
+    let place = server.admin_url(LOCKED_BUCKET, &format!("/{key}?versionId={version}"));
+    let (status, answer) = send_s3(request("DELETE", &place, ""), Login::Admin.pair());
+    assert_eq!(status, 403, "{answer}");
 }

