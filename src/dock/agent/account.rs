@@ -17,6 +17,7 @@ use crate::custody::entry::Event;
 use crate::custody::folder;
 use crate::dock::config::{BucketConfig, Config};
 use crate::dock::keys::{Look, Offer};
+use crate::dock::limits::rates;
 use crate::dock::publish::{Edition, PublishError, publish};
 use crate::edge::bucket::BucketError;
 use crate::edge::{clock, durable};
@@ -115,6 +116,7 @@ impl Agent {
             tracing::info!("the new log is acknowledged; erasing goes on");
             context.queue.look_at_all(clock::now()).await?;
         }
+        context.buckets.set_rates(rates(&context.config, &self.reader.limits()?, clock::now()));
         let retried = self.reader.retried()?;
         if retried != std::mem::replace(&mut self.retried, retried) {
             self.wake_couriers();
@@ -246,7 +248,7 @@ async fn publish_to(
         checkpoint,
         piece: move |piece| reader.piece(piece),
     };
-    let published = match context.buckets.open(config) {
+    let published = match context.bucket(config).await {
         Ok(bucket) => publish(&bucket, edition).await,
         Err(error) => Err(PublishError::Bucket(error)),
     };

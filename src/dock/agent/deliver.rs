@@ -98,7 +98,7 @@ async fn send(
     others_wait: Arc<AtomicBool>,
 ) -> Result<Option<Receipt>, BucketError> {
     let config = context.config.buckets.iter().find(|known| known.name == bucket);
-    let opened = context.buckets.open(config.expect("couriers have configured buckets"))?;
+    let opened = context.bucket(config.expect("couriers have configured buckets")).await?;
     let file = context.spool.read(name).map_err(BucketError::Spool)?;
     let journal = UploadJournal { context, id: clip.id, bucket, others_wait };
     let key = key(&context.config.dock, name);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::config::{Config, EraseWhen, Watch};
+use super::config::{BucketConfig, Config, EraseWhen, Watch};
 use super::keys::{Keys, KeysFault, Known, SealTo};
 use super::lifecycle::{Policy, Step, next_step};
 use super::push::Buckets;
@@ -28,6 +28,7 @@ use super::signing;
 use super::spool::Spool;
 use super::watch::{Hints, Settling};
 use crate::clip::{Clip, ClipId, Fact, State, Timestamp};
+use crate::edge::bucket::{Bucket, BucketError, Honours};
 use crate::edge::{clock, fs, systemd};
 use crate::envelope::selftest;
 use crate::error::chain;
@@ -49,6 +50,8 @@ const LANES: [(State, usize); 4] =
 const LOOK_COUNT_MAX: u64 = 256;
 /// The loop goes round at least this often: an operator's `retry` is seen, the watchdog is fed.
 const ROUND: Duration = Duration::from_secs(1);
+/// A machine that booted within this may be one of many that had no power.
+const BOOTED_JUST_NOW: Duration = Duration::from_secs(600);
 /// The shortest time between two looks through the same folder.
 const LOOK_SPACING_MIN: Duration = Duration::from_millis(250);
 /// How long work in progress may take to end once the process is told to.
@@ -83,6 +86,19 @@ impl Context {
 
     fn count_sent(&self, size_bytes: u64) {
         self.sent_bytes.fetch_add(size_bytes, Ordering::Relaxed);
+    }
+
+    /// The bucket of a config, once it is known what its store honours.
+    async fn bucket(&self, config: &BucketConfig) -> Result<Bucket, BucketError> {
+        let bucket = self.buckets.open(config)?;
+        let name = &config.name;
+        if !self.buckets.is_known(name) {
+            if bucket.first_contact(&self.config.dock).await? == Honours::Nothing {
+                tracing::warn!(bucket = name, "overwrites although asked not to: we look first");
+            }
+            self.buckets.know(name);
+        }
+        Ok(bucket)
     }
 
     /// The policy for a clip. Nothing is erased while the log's beginning is not acknowledged.
@@ -236,6 +252,9 @@ impl Agent {
 
     /// Runs until there is nothing left to do, or until `stop` is told.
     pub async fn run(&mut self, until: RunUntil, stop: Arc<Notify>) -> Result<End, AgentError> {
+        if until == RunUntil::Stopped && clock::since_boot() < BOOTED_JUST_NOW {
+            self.spread_couriers(Duration::from_secs(self.context.config.start_spread_seconds));
+        }
         systemd::ready();
         let round = systemd::watchdog_interval().map_or(ROUND, |limit| ROUND.min(limit / 3));
         let end = loop {

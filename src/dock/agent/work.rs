@@ -35,6 +35,9 @@ pub(super) async fn act(
     step: Step,
 ) -> Result<After, AgentError> {
     let id = clip.id;
+    let is_first = clip.source.as_ref().is_some_and(|Source { folder, path }| {
+        context.config.watch(folder).is_some_and(|watch| watch.is_first(path))
+    });
     let facts = match step {
         Step::Seal => blocking(&context, move |context| seal_clip(context, &clip)).await?,
         Step::Store => {
@@ -51,9 +54,13 @@ pub(super) async fn act(
             unreachable!("waiting is not work")
         }
     };
+    let is_first = facts.iter().any(|fact| matches!(fact, Fact::Sealed(_))) && is_first;
     let is_stale = facts.iter().any(|fact| matches!(fact, Fact::Rewritten(_)));
     if !facts.is_empty() {
         context.queue.record(id, facts).await?;
+    }
+    if is_first {
+        context.queue.push_first(id).await?;
     }
     Ok(if is_stale { After::LookAgain } else { After::Nothing })
 }
