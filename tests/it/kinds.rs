@@ -1,5 +1,4 @@
-//! The contract of a bucket, kept by every kind of store that takes an honest word for something
-//! else than a folder and a plain SeaweedFS do; those are in `buckets`.
+//! The contract of a bucket, kept by each kind of store beside a folder and a plain SeaweedFS.
 
 use std::collections::BTreeMap;
 

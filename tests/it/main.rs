@@ -22,6 +22,7 @@ mod demo;
 mod desk;
 mod dock_keyring;
 mod door_to_door;
+mod faults;
 mod hostile;
 mod identities;
 mod keyring_desk;
