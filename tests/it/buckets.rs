@@ -3,139 +3,24 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
-use dockseal::clip::{Evidence, SealedName};
+use dockseal::clip::Evidence;
 use dockseal::edge::bucket::{Bucket, BucketError, Created};
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::contract::{LARGE, SMALL, Spooled, block_on, holds};
+use crate::contract::{keeps_the_contract, keeps_the_small_contract, put};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::seaweed::{Login, Seaweed};
 use crate::support::tools::needs;
 use crate::support::{peers, scratch, seaweed};
-
-/// Sent in one request.
-const SMALL: usize = 1_000_000;
-/// Sent in three parts.
-const LARGE: usize = 20 << 20;
-
-/// A file in a spool, as `dock::spool` leaves it: named by its digest.
-struct Spooled {
-    dir: TempDir,
-    name: SealedName,
-    key: String,
-    size_bytes: u64,
-}
-
-impl Spooled {
-    /// Incompressible bytes that no other call gives.
-    fn new(size: usize) -> Spooled {
-        static SEED: AtomicU64 = AtomicU64::new(0);
-        let seed = SEED.fetch_add(1, Ordering::Relaxed);
-        let blocks = (0..size.div_ceil(32) as u64).map(|index| {
-            let digest = Sha256::new().chain_update(seed.to_le_bytes());
-            <[u8; 32]>::from(digest.chain_update(index.to_le_bytes()).finalize())
-        });
-        let mut bytes: Vec<u8> = blocks.flatten().collect();
-        bytes.truncate(size);
-        let dir = scratch();
-        std::fs::write(dir.path().join("sealed"), &bytes).unwrap();
-        let name = SealedName(Sha256::digest(&bytes).into());
-        let text = name.to_string();
-        let key = format!("dock-1/clips/{}/{text}.age", &text[..2]);
-        Spooled { dir, name, key, size_bytes: size as u64 }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("sealed")
-    }
-
-    fn damage(&self) {
-        let mut bytes = std::fs::read(self.path()).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(self.path(), bytes).unwrap();
-    }
-}
 
 /// An empty folder bucket: the folder, and its URL.
 fn folder_bucket() -> (TempDir, String) {
     let dir = scratch();
     let url = format!("file://{}", dir.path().display());
     (dir, url)
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(future)
-}
-
-fn put(bucket: &Bucket, spooled: &Spooled) -> Result<Evidence, BucketError> {
-    let sent = AtomicU64::new(0);
-    let count = |bytes| {
-        sent.fetch_add(bytes, Ordering::Relaxed);
-    };
-    let file = File::open(spooled.path()).unwrap();
-    let put = block_on(bucket.put_sealed(&spooled.key, file, spooled.name, &count));
-    if let Ok(Evidence::DigestChecked) = put {
-        assert_eq!(sent.load(Ordering::Relaxed), spooled.size_bytes);
-    }
-    put
-}
-
-/// Whether the object is there and is the file.
-fn holds(bucket: &Bucket, spooled: &Spooled) -> bool {
-    let Ok(size) = block_on(bucket.size(&spooled.key)) else { return false };
-    let bytes = block_on(bucket.read(&spooled.key, 0..size)).unwrap();
-    size == spooled.size_bytes && SealedName(Sha256::digest(&bytes).into()) == spooled.name
-}
-
-/// What every bucket does, whatever its kind. `reader` is the same place with the right to read.
-fn keeps_the_contract(bucket: &Bucket, reader: &Bucket, first: Evidence) {
-    for size in [SMALL, LARGE] {
-        let spooled = Spooled::new(size);
-        assert_eq!(put(bucket, &spooled).unwrap(), first, "{size} bytes");
-        assert!(holds(reader, &spooled), "{size} bytes");
-        // The answer was lost, or the queue was: the same clip once more.
-        assert_eq!(put(reader, &spooled).unwrap(), Evidence::ReadBack, "{size} bytes");
-        assert!(holds(reader, &spooled), "{size} bytes");
-
-        let damaged = Spooled::new(size);
-        damaged.damage();
-        let refused = put(bucket, &damaged);
-        assert!(matches!(refused, Err(BucketError::SpoolDamaged)), "{size} bytes: {refused:?}");
-        assert!(block_on(reader.size(&damaged.key)).is_err(), "a damaged clip became an object");
-    }
-    let listed = block_on(reader.list("dock-1")).unwrap();
-    // Nothing of the damaged ones, nor of what was unfinished on the way.
-    let mut sizes: Vec<_> = listed.iter().map(|object| object.size_bytes).collect();
-    sizes.sort();
-    assert_eq!(sizes, [SMALL as u64, LARGE as u64]);
-    assert!(listed.iter().all(|object| object.key.starts_with("dock-1/clips/")));
-}
-
-/// The same for small objects. `reader` is as above; `unread` is what a writer without the right
-/// to read finds out about an object that is there.
-fn keeps_the_small_contract(bucket: &Bucket, reader: &Bucket, unread: Created) {
-    let create = |key, bytes: &'static str| block_on(bucket.create(key, bytes.into()));
-    let read = |key, size_max| block_on(reader.read_all(key, size_max));
-    assert_eq!(create("dock-1/log/0/checkpoints/1", "one").unwrap(), Created::New);
-    assert_eq!(create("dock-1/log/0/checkpoints/1", "one").unwrap(), unread);
-    match (create("dock-1/log/0/checkpoints/1", "two"), unread) {
-        (Err(BucketError::OtherContent), Created::Equal) => {}
-        (Ok(Created::Unseen), Created::Unseen) => {}
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(read("dock-1/log/0/checkpoints/1", 3).unwrap(), "one");
-    let small = read("dock-1/log/0/checkpoints/1", 2);
-    assert!(matches!(small, Err(BucketError::TooLarge { size_max: 2 })), "{small:?}");
-    for text in ["one", "two"] {
-        block_on(bucket.replace("dock-1/log/0/checkpoint", text.into())).unwrap();
-        assert_eq!(read("dock-1/log/0/checkpoint", 9).unwrap(), text);
-    }
-    assert!(matches!(read("dock-1/none", 9), Err(BucketError::Missing)));
 }
 
 #[test]

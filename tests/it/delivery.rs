@@ -75,7 +75,7 @@ fn a_long_clip_over_a_short_line_costs_little_more_than_its_size() {
     assert!(cost <= 1.15, "{cost}");
     let objects = server.keys(&url);
     assert_eq!(objects.iter().filter(|key| key.contains("/clips/")).count(), 1, "{objects:?}");
-    assert!(server.unfinished(&url).is_empty(), "an upload was left behind");
+    assert!(server.uploads(&url).is_empty(), "an upload was left behind");
     assert_eq!(open_only_clip(server, &url, &keys, "long.mp4"), digest);
 }
 
@@ -84,9 +84,11 @@ fn receipts(dock: &Dock, bucket: &str) -> (usize, usize) {
     let list = dock.json(&["list", "--limit", "0"]);
     let clips = list["clips"].as_array().unwrap();
     let has = |clip: &&serde_json::Value| {
-        clip["deliveries"].as_array().unwrap().iter().any(|delivery| {
-            delivery["bucket"] == bucket && delivery["evidence"].is_string()
-        })
+        clip["deliveries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|delivery| delivery["bucket"] == bucket && delivery["evidence"].is_string())
     };
     (clips.len(), clips.iter().filter(has).count())
 }

@@ -108,7 +108,7 @@ pub(super) fn url(address: &str, test: &str) -> String {
 
 pub(super) fn options(login: DavLogin) -> BTreeMap<String, String> {
     let [user, password] = login.pair();
-    let options = [("user", user), ("password", password)];
+    let options = [("webdav_user", user), ("webdav_password", password)];
     options.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 

@@ -28,19 +28,21 @@ pub struct BucketConfig {
     pub url: String,
     /// `[bucket.options]`: nothing secret.
     pub options: BTreeMap<String, String>,
+    /// More lines of it, such as `credentials_file = "/…"`.
+    pub more: String,
 }
 
 impl BucketConfig {
     /// A folder of this machine, which must be there.
     pub fn folder(path: &Path) -> BucketConfig {
         let url = format!("file://{}", path.display());
-        BucketConfig { name: "primary".into(), url, options: BTreeMap::new() }
+        BucketConfig { name: "primary".into(), url, options: BTreeMap::new(), more: String::new() }
     }
 
     /// At a SeaweedFS, or at a proxy before one. `url` is from [`Seaweed::url`].
     pub fn s3(endpoint: &str, url: &str) -> BucketConfig {
         let options = BTreeMap::from([("aws_endpoint".to_owned(), endpoint.to_owned())]);
-        BucketConfig { name: "primary".into(), url: url.to_owned(), options }
+        BucketConfig { name: "primary".into(), url: url.to_owned(), options, more: String::new() }
     }
 }
 
@@ -94,7 +96,7 @@ impl Choices {
         }
         for bucket in &self.buckets {
             let (name, url) = (quoted(&bucket.name), quoted(&bucket.url));
-            let _ = writeln!(text, "\n[[bucket]]\nname = {name}\nurl = {url}");
+            let _ = writeln!(text, "\n[[bucket]]\nname = {name}\nurl = {url}\n{}", bucket.more);
             if !bucket.options.is_empty() {
                 let _ = writeln!(text, "[bucket.options]");
             }

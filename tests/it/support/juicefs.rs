@@ -1,4 +1,4 @@
-//! A store that lies: the JuiceFS gateway takes `If-None-Match` and checksums, and looks at neither.
+//! A store that lies: JuiceFS's gateway takes `If-None-Match` and checksums, and looks at neither.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -7,6 +7,7 @@ pub mod authority;
 pub mod azurite;
 pub mod clips;
 pub mod dock;
+pub mod http_faults;
 pub mod juicefs;
 pub mod ledger;
 pub mod markers;

@@ -48,7 +48,10 @@ struct Line {
     sent_bytes: AtomicU64,
     received_bytes: AtomicU64,
     connections: AtomicU64,
+    cuts: AtomicU64,
     stopped: AtomicBool,
+    /// How often all connections are cut, and when next.
+    next_cut: Mutex<Option<(Duration, Instant)>>,
     /// When the throttled line has room again.
     free_at: Mutex<Instant>,
 }
@@ -65,7 +68,9 @@ impl Proxy {
             sent_bytes: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            cuts: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
+            next_cut: Mutex::default(),
             free_at: Mutex::new(Instant::now()),
         });
         let (shared, folder) = (Arc::clone(&line), recording.path().to_owned());
@@ -86,6 +91,18 @@ impl Proxy {
     /// What is wrong with the line now: [`Fault::None`] again after a cut that happened.
     pub fn fault(&self) -> Fault {
         *self.line.fault()
+    }
+
+    /// Cuts all connections every so long, whatever else is wrong with the line; `None` no longer
+    /// does.
+    pub fn cut_every(&self, interval: Option<Duration>) {
+        let next = interval.map(|interval| (interval, Instant::now() + interval));
+        *self.line.next_cut.lock().expect("no thread panics with the lock") = next;
+    }
+
+    /// How often all connections were cut so far.
+    pub fn cuts(&self) -> u64 {
+        self.line.cuts.load(Ordering::SeqCst)
     }
 
     /// Bytes that went to the server.
@@ -124,8 +141,21 @@ impl Line {
         self.fault.lock().expect("no thread panics with the lock")
     }
 
-    fn is_cut(&self) -> bool {
-        self.stopped.load(Ordering::SeqCst) || *self.fault() == Fault::Refuse
+    /// Whether a connection that began after so many cuts is broken.
+    fn is_cut(&self, born: u64) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+            || self.cuts.load(Ordering::SeqCst) != born
+            || *self.fault() == Fault::Refuse
+    }
+
+    fn cut_when_due(&self) {
+        let mut next = self.next_cut.lock().expect("no thread panics with the lock");
+        if let Some((interval, due)) = &mut *next
+            && *due <= Instant::now()
+        {
+            *due = Instant::now() + *interval;
+            self.cuts.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// How many of `size` bytes may go to the server now; waits where the line is slow.
@@ -168,6 +198,7 @@ impl Line {
 fn accept(line: &Arc<Line>, listener: TcpListener, address: SocketAddr, recording: &Path) {
     let mut listener = Some(listener);
     while !line.stopped.load(Ordering::SeqCst) {
+        line.cut_when_due();
         if *line.fault() == Fault::Refuse {
             listener = None;
         } else if listener.is_none() {
@@ -189,6 +220,7 @@ fn accept(line: &Arc<Line>, listener: TcpListener, address: SocketAddr, recordin
 }
 
 fn connect(line: &Arc<Line>, client: TcpStream, record: File) {
+    let born = line.cuts.load(Ordering::SeqCst);
     let Ok(server) = TcpStream::connect(&line.upstream) else { return };
     for stream in [&client, &server] {
         stream.set_nonblocking(false).expect("a socket");
@@ -198,18 +230,24 @@ fn connect(line: &Arc<Line>, client: TcpStream, record: File) {
     let back = {
         let line = Arc::clone(line);
         let ends = (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
-        std::thread::spawn(move || answers(&line, ends.0, ends.1))
+        std::thread::spawn(move || answers(&line, born, ends.0, ends.1))
     };
-    requests(line, client, server, record);
+    requests(line, born, client, server, record);
     // It ended with an error of a socket at worst, and the client saw that.
     let _ = back.join();
 }
 
 /// Client to server: recorded before it is sent, so that no byte is sent unrecorded.
-fn requests(line: &Line, mut client: TcpStream, mut server: TcpStream, mut record: File) {
+fn requests(
+    line: &Line,
+    born: u64,
+    mut client: TcpStream,
+    mut server: TcpStream,
+    mut record: File,
+) {
     let mut block = vec![0u8; BLOCK_SIZE];
     loop {
-        let size = match read(line, &mut client, &mut block) {
+        let size = match read(line, born, &mut client, &mut block) {
             Ok(Some(0)) => {
                 let _ = server.shutdown(Shutdown::Write);
                 return;
@@ -219,7 +257,7 @@ fn requests(line: &Line, mut client: TcpStream, mut server: TcpStream, mut recor
             Err(_) => break,
         };
         let mut rest = &block[..size];
-        while !rest.is_empty() && !line.is_cut() {
+        while !rest.is_empty() && !line.is_cut(born) {
             let admitted = line.admit(rest.len());
             record.write_all(&rest[..admitted]).expect("the recording can be written");
             // Counted before, too: the answer can be there before this thread goes on.
@@ -240,10 +278,10 @@ fn requests(line: &Line, mut client: TcpStream, mut server: TcpStream, mut recor
 }
 
 /// Server to client.
-fn answers(line: &Line, mut server: TcpStream, mut client: TcpStream) {
+fn answers(line: &Line, born: u64, mut server: TcpStream, mut client: TcpStream) {
     let mut block = vec![0u8; BLOCK_SIZE];
     loop {
-        match read(line, &mut server, &mut block) {
+        match read(line, born, &mut server, &mut block) {
             Ok(Some(0)) => {
                 let _ = client.shutdown(Shutdown::Write);
                 return;
@@ -254,7 +292,7 @@ fn answers(line: &Line, mut server: TcpStream, mut client: TcpStream) {
                 if line.fault_once(|fault| fault == Fault::LoseAnswer) {
                     break;
                 }
-                while *line.fault() == Fault::BlackHole && !line.is_cut() {
+                while *line.fault() == Fault::BlackHole && !line.is_cut(born) {
                     std::thread::sleep(LOOK_AGAIN_AFTER);
                 }
                 if client.write_all(&block[..size]).is_err() {
@@ -269,8 +307,13 @@ fn answers(line: &Line, mut server: TcpStream, mut client: TcpStream) {
 }
 
 /// What came; `None` where nothing did for a moment, an error where the line was cut.
-fn read(line: &Line, from: &mut TcpStream, block: &mut [u8]) -> io::Result<Option<usize>> {
-    if line.is_cut() {
+fn read(
+    line: &Line,
+    born: u64,
+    from: &mut TcpStream,
+    block: &mut [u8],
+) -> io::Result<Option<usize>> {
+    if line.is_cut(born) {
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
     match from.read(block) {
@@ -368,6 +411,23 @@ mod tests {
         proxy.set(Fault::None);
         let mut after = super::super::wait_for("the server", limit, || connect_to(&proxy).ok());
         assert_eq!(echo(&mut after, b"well").unwrap(), b"well");
+    }
+
+    #[test]
+    fn a_line_that_is_cut_every_so_often_breaks_each_connection_once() {
+        let proxy = Proxy::to(&echo_server());
+        proxy.cut_every(Some(Duration::from_millis(50)));
+        for number in 1..=2 {
+            let mut stream = connect_to(&proxy).unwrap();
+            let mut back = Vec::new();
+            let _ = stream.read_to_end(&mut back);
+            assert!(proxy.cuts() >= number);
+        }
+        proxy.cut_every(None);
+        let cuts = proxy.cuts();
+        let mut stream = connect_to(&proxy).unwrap();
+        assert_eq!(echo(&mut stream, b"well").unwrap(), b"well");
+        assert_eq!(proxy.cuts(), cuts);
     }
 
     #[test]

@@ -1,0 +1,42 @@
+//! The contract of a bucket, kept by each kind of store beside a folder and a plain SeaweedFS.
+
+use std::collections::BTreeMap;
+
+use dockseal::clip::Evidence;
+use dockseal::edge::bucket::{Bucket, Created};
+
+use crate::contract::{CreateOnly, keeps_as_honoured, keeps_small_as_honoured};
+use crate::contract::{keeps_the_contract, keeps_the_small_contract};
+use crate::support::juicefs::Juicefs;
+use crate::support::seaweed::{Login, Seaweed};
+use crate::support::tools::needs;
+
+fn open(url: &str, options: &BTreeMap<String, String>) -> Bucket {
+    Bucket::open(url, options).unwrap()
+}
+
+#[test]
+fn a_bucket_that_keeps_every_version_keeps_the_contract_for_one_who_may_only_put() {
+    needs!(Weed, Setpriv);
+    let server = Seaweed::shared();
+    let [admin, dock] = [Login::Admin, Login::Dock].map(|login| server.options(login));
+    let url = server.locked_url("contract");
+    let reader = open(&url, &admin);
+    keeps_the_contract(&open(&url, &dock), &reader, Evidence::DigestChecked);
+    // Nothing was put twice: a version that is there stays for as long as the retention says.
+    let versions = server.versions(&url);
+    assert_eq!(versions, server.keys(&url));
+    let url = server.locked_url("small");
+    keeps_the_small_contract(&open(&url, &dock), &open(&url, &admin), Created::Unseen);
+    assert!(server.uploads(&url).is_empty());
+}
+
+#[test]
+fn a_store_that_ignores_conditions_keeps_the_rest_of_the_contract() {
+    needs!(Juicefs, Setpriv);
+    let gateway = Juicefs::shared();
+    let bucket = open(&gateway.url("contract"), &gateway.options());
+    keeps_as_honoured(&bucket, &bucket, Evidence::DigestChecked, CreateOnly::Ignored);
+    let bucket = open(&gateway.url("small"), &gateway.options());
+    keeps_small_as_honoured(&bucket, &bucket, Created::Equal, CreateOnly::Ignored);
+}
