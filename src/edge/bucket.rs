@@ -1,28 +1,26 @@
-//! Buckets: the one door to `object_store`, for `file://` and `s3://`.
+//! Buckets: the one door to `object_store`, for `file://` and `s3://`, and to WebDAV.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
-use sha2::{Digest, Sha256};
+use object_store::{ClientOptions, PutMode, RetryConfig};
 
 use crate::clip::{Evidence, SealedName};
 
 mod date;
+mod dav;
 mod error;
 mod folder;
+mod read;
 mod s3;
 mod small;
 
@@ -45,6 +43,7 @@ pub struct Bucket {
 
 #[derive(Debug, Clone)]
 enum Store {
+    Dav(Arc<dav::Dav>),
     Folder { store: Arc<LocalFileSystem>, root: PathBuf },
     S3(S3),
 }
@@ -90,9 +89,10 @@ impl Object {
 }
 
 impl Bucket {
-    /// Opens the bucket of a URL: `file:///path` or `s3://bucket/prefix`.
+    /// Opens the bucket of a URL: `file:///path`, `s3://bucket/prefix` or `https://host/path`.
     ///
-    /// `options` are named as `object_store` names them (`aws_endpoint`, `aws_region`, …).
+    /// `options` of S3 are named as `object_store` names them (`aws_endpoint`, `aws_region`, …);
+    /// WebDAV has `webdav_user` and `webdav_password`, or `webdav_token`.
     pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {
         let parsed = url::Url::parse(url)
             .map_err(|error| BucketError::Url { url: redacted(url), why: error.to_string() })?;
@@ -105,8 +105,9 @@ impl Bucket {
         }
         match parsed.scheme() {
             "file" => open_folder(&parsed, options),
+            "http" | "https" => open_dav(parsed, options),
             "s3" => open_s3(&parsed, options),
-            _ => Err(invalid("expected s3://BUCKET/PREFIX or file:///PATH")),
+            _ => Err(invalid("expected s3://BUCKET/PREFIX, https://HOST/PATH or file:///PATH")),
         }
     }
 
@@ -118,6 +119,7 @@ impl Bucket {
     /// Seconds that our clock was behind the server's at its last answer; negative where ahead.
     pub fn clock_behind_seconds(&self) -> Option<i64> {
         match &self.store {
+            Store::Dav(dav) => dav.clock.behind_seconds(),
             Store::Folder { .. } => None,
             Store::S3(s3) => s3.clock.behind_seconds(),
         }
@@ -160,104 +162,24 @@ impl Bucket {
 
     async fn put_once(&self, file: File, size: u64, put: Put<'_>) -> Result<Evidence, BucketError> {
         match &self.store {
+            Store::Dav(dav) => dav.put(file, size, put).await,
             Store::Folder { root, .. } => folder::put(root, file, put).await,
             Store::S3(bucket) if size <= PART_SIZE => s3::put_small(&bucket.store, file, put).await,
             Store::S3(bucket) => s3::put_parts(bucket, file, size, put).await,
         }
     }
 
-    /// Reads the whole object again. Without the right to, the evidence stays what it was.
-    async fn read_back(
-        &self,
-        key: &Key,
-        size: u64,
-        name: SealedName,
-    ) -> Result<Evidence, BucketError> {
-        match self.sha256(key, size).await {
-            Ok(Some(found)) if found == name => Ok(Evidence::ReadBack),
-            Ok(_) => Err(BucketError::OtherContent),
-            Err(
-                object_store::Error::PermissionDenied { .. }
-                | object_store::Error::Unauthenticated { .. },
-            ) => Ok(Evidence::Acknowledged),
-            Err(error) => Err(BucketError::from_store(error)),
-        }
-    }
-
-    /// The digest of an object that has exactly `size` bytes; `None` where it has another size,
-    /// because a clip with something behind it is not that clip.
-    async fn sha256(&self, key: &Key, size: u64) -> object_store::Result<Option<SealedName>> {
-        if self.store().head(key).await?.size != size {
-            return Ok(None);
-        }
-        let mut hash = Sha256::new();
-        let mut at = 0;
-        while at < size {
-            let end = size.min(at + PART_SIZE);
-            hash.update(&self.store().get_range(key, at..end).await?);
-            at = end;
-        }
-        Ok(Some(SealedName(hash.finalize().into())))
-    }
-
-    /// Whether objects may be put: begins an upload and gives it up, so that nothing stays.
+    /// Whether objects may be put. Begins an upload and gives it up, so that nothing stays; but on
+    /// WebDAV an empty folder, and where none may be removed an unfinished file of a few bytes.
     pub async fn probe(&self, key: &str) -> Result<(), BucketError> {
         match &self.store {
+            Store::Dav(dav) => dav.probe(&self.key(key)).await,
             Store::Folder { root, .. } => folder::probe(root).await,
             Store::S3(S3 { store, .. }) => {
                 let key = self.key(key);
                 let id = store.create_multipart(&key).await.map_err(BucketError::from_store)?;
                 store.abort_multipart(&key, &id).await.map_err(BucketError::from_store)
             }
-        }
-    }
-
-    /// All objects beneath `prefix`, in no order.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, BucketError> {
-        let mut objects = Vec::new();
-        let see = &mut |object: Object| {
-            if !object.is_unfinished() {
-                objects.push(object);
-            }
-        };
-        self.visit(prefix, see).await?;
-        Ok(objects)
-    }
-
-    /// As [`Bucket::list`], one after the other: a million objects need not be held at once.
-    /// Unfinished ones too.
-    pub async fn visit(
-        &self,
-        prefix: &str,
-        see: &mut (dyn FnMut(Object) + Send),
-    ) -> Result<(), BucketError> {
-        let prefix = self.key(prefix);
-        let mut listing = self.store().list(Some(&prefix));
-        while let Some(meta) = listing.try_next().await.map_err(BucketError::from_store)? {
-            let Some(parts) = meta.location.prefix_match(&self.prefix) else { continue };
-            let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
-            let stored = jiff::Timestamp::from_millisecond(meta.last_modified.timestamp_millis());
-            let stored = stored.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-            see(Object { key, size_bytes: meta.size, stored });
-        }
-        Ok(())
-    }
-
-    /// Size of an object in bytes.
-    pub async fn size(&self, key: &str) -> Result<u64, BucketError> {
-        let meta = self.store().head(&self.key(key)).await.map_err(BucketError::from_store)?;
-        Ok(meta.size)
-    }
-
-    /// Some bytes of an object; fewer where it ends earlier.
-    pub async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, BucketError> {
-        self.store().get_range(&self.key(key), range).await.map_err(BucketError::from_store)
-    }
-
-    fn store(&self) -> &dyn ObjectStore {
-        match &self.store {
-            Store::Folder { store, .. } => store.as_ref(),
-            Store::S3(s3) => s3.store.as_ref(),
         }
     }
 
@@ -278,6 +200,14 @@ fn open_folder(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Buc
     }
     let store = LocalFileSystem::new_with_prefix(&root).map_err(BucketError::from_store)?;
     Ok(Bucket { store: Store::Folder { store: Arc::new(store), root }, prefix: Key::default() })
+}
+
+fn open_dav(url: url::Url, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {
+    if url.scheme() == "http" && !is_loopback(&url) && !allows_http(options) {
+        return Err(BucketError::PlainHttp);
+    }
+    let dav = Arc::new(dav::Dav::open(url, options)?);
+    Ok(Bucket { store: Store::Dav(dav), prefix: Key::default() })
 }
 
 fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {

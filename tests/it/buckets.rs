@@ -17,21 +17,21 @@ use crate::support::tools::needs;
 use crate::support::{peers, scratch, seaweed};
 
 /// Sent in one request.
-const SMALL: usize = 1_000_000;
+pub(crate) const SMALL: usize = 1_000_000;
 /// Sent in three parts.
-const LARGE: usize = 20 << 20;
+pub(crate) const LARGE: usize = 20 << 20;
 
 /// A file in a spool, as `dock::spool` leaves it: named by its digest.
-struct Spooled {
+pub(crate) struct Spooled {
     dir: TempDir,
-    name: SealedName,
-    key: String,
-    size_bytes: u64,
+    pub(crate) name: SealedName,
+    pub(crate) key: String,
+    pub(crate) size_bytes: u64,
 }
 
 impl Spooled {
     /// Incompressible bytes that no other call gives.
-    fn new(size: usize) -> Spooled {
+    pub(crate) fn new(size: usize) -> Spooled {
         static SEED: AtomicU64 = AtomicU64::new(0);
         let seed = SEED.fetch_add(1, Ordering::Relaxed);
         let blocks = (0..size.div_ceil(32) as u64).map(|index| {
@@ -48,11 +48,11 @@ impl Spooled {
         Spooled { dir, name, key, size_bytes: size as u64 }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("sealed")
     }
 
-    fn damage(&self) {
+    pub(crate) fn damage(&self) {
         let mut bytes = std::fs::read(self.path()).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -67,12 +67,12 @@ fn folder_bucket() -> (TempDir, String) {
     (dir, url)
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(future)
 }
 
-fn put(bucket: &Bucket, spooled: &Spooled) -> Result<Evidence, BucketError> {
+pub(crate) fn put(bucket: &Bucket, spooled: &Spooled) -> Result<Evidence, BucketError> {
     let sent = AtomicU64::new(0);
     let count = |bytes| {
         sent.fetch_add(bytes, Ordering::Relaxed);
@@ -86,14 +86,14 @@ fn put(bucket: &Bucket, spooled: &Spooled) -> Result<Evidence, BucketError> {
 }
 
 /// Whether the object is there and is the file.
-fn holds(bucket: &Bucket, spooled: &Spooled) -> bool {
+pub(crate) fn holds(bucket: &Bucket, spooled: &Spooled) -> bool {
     let Ok(size) = block_on(bucket.size(&spooled.key)) else { return false };
     let bytes = block_on(bucket.read(&spooled.key, 0..size)).unwrap();
     size == spooled.size_bytes && SealedName(Sha256::digest(&bytes).into()) == spooled.name
 }
 
 /// What every bucket does, whatever its kind. `reader` is the same place with the right to read.
-fn keeps_the_contract(bucket: &Bucket, reader: &Bucket, first: Evidence) {
+pub(crate) fn keeps_the_contract(bucket: &Bucket, reader: &Bucket, first: Evidence) {
     for size in [SMALL, LARGE] {
         let spooled = Spooled::new(size);
         assert_eq!(put(bucket, &spooled).unwrap(), first, "{size} bytes");
@@ -118,7 +118,7 @@ fn keeps_the_contract(bucket: &Bucket, reader: &Bucket, first: Evidence) {
 
 /// The same for small objects. `reader` is as above; `unread` is what a writer without the right
 /// to read finds out about an object that is there.
-fn keeps_the_small_contract(bucket: &Bucket, reader: &Bucket, unread: Created) {
+pub(crate) fn keeps_the_small_contract(bucket: &Bucket, reader: &Bucket, unread: Created) {
     let create = |key, bytes: &'static str| block_on(bucket.create(key, bytes.into()));
     let read = |key, size_max| block_on(reader.read_all(key, size_max));
     assert_eq!(create("dock-1/log/0/checkpoints/1", "one").unwrap(), Created::New);

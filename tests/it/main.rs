@@ -17,6 +17,7 @@ mod corpus;
 mod custody;
 mod custody_properties;
 mod custody_vectors;
+mod dav;
 mod demo;
 mod desk;
 mod dock_keyring;

@@ -4,6 +4,7 @@
 
 pub mod authority;
 pub mod clips;
+pub mod dav_servers;
 pub mod dock;
 pub mod ledger;
 pub mod markers;

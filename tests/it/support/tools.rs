@@ -15,12 +15,16 @@ pub enum Tool {
     Age13,
     /// The npm package `age-encryption`, and node to run it.
     AgeEncryption,
+    /// Apache httpd, with mod_dav.
+    Apache,
     /// The Python package `cryptography`, in the venv: for our second reader.
     Cryptography,
     /// FFmpeg with libx264.
     Ffmpeg,
     /// The npm package `cctv-age`: the age test vectors.
     CctvAge,
+    /// nginx, with its WebDAV modules.
+    Nginx,
     /// pyrage, the Python face of rage, in the venv.
     Pyrage,
     /// The rights of root, to look into another process.
@@ -47,9 +51,11 @@ impl Tool {
             Tool::Age => "age",
             Tool::Age13 => "age 1.3 (Debian forky)",
             Tool::AgeEncryption => "age-encryption (npm)",
+            Tool::Apache => "apache2",
             Tool::Cryptography => "cryptography (PyPI)",
             Tool::Ffmpeg => "ffmpeg",
             Tool::CctvAge => "cctv-age (npm)",
+            Tool::Nginx => "nginx (nginx-extras)",
             Tool::Pyrage => "pyrage (PyPI)",
             Tool::Root => "root",
             Tool::Rsync => "rsync",
@@ -68,9 +74,11 @@ impl Tool {
             Tool::Age => program("age-keygen").and(program("age")),
             Tool::Age13 => installed("age13/usr/bin/age"),
             Tool::AgeEncryption => program("node").and(installed("node_modules/age-encryption")),
+            Tool::Apache => program("apache2"),
             Tool::Cryptography => python_with("cryptography"),
             Tool::Ffmpeg => program("ffmpeg"),
             Tool::CctvAge => program("node").and(installed("node_modules/cctv-age")),
+            Tool::Nginx => program("nginx"),
             Tool::Pyrage => python_with("pyrage"),
             Tool::Root => Some(PathBuf::from("/")).filter(|_| rustix::process::geteuid().is_root()),
             Tool::Rsync => program("rsync"),
