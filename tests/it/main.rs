@@ -18,6 +18,7 @@ mod corpus;
 mod custody;
 mod custody_properties;
 mod custody_vectors;
+mod dav;
 mod delivery;
 mod demo;
 mod desk;
