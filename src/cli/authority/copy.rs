@@ -95,10 +95,12 @@ pub fn run(args: Args) -> Result<Exit, Complaint> {
     let bar = progress_bar(&plan, args.dry_run);
     let end = runtime.block_on(copier.run(&plan, &|step| match step {
         Step::Fetched(size) => bar.inc(size),
-        Step::Done(one, outcome) => bar.suspend(|| {
+        Step::Done(one, outcome) => {
+            // Complaints are printed while the bar is away; it is told only when it is back.
             let mut tally = tally.lock().expect("nobody panics while he counts");
-            bar.set_message(tally.add(one, outcome));
-        }),
+            let message = bar.suspend(|| tally.add(one, outcome));
+            bar.set_message(message);
+        }
     }));
     bar.finish_and_clear();
     let tally = tally.into_inner().expect("nobody panicked while he counted");
