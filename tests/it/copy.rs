@@ -307,6 +307,17 @@ fn other_bytes_of_the_right_size_are_found_by_verify() {
 }
 
 #[test]
+fn a_copy_gives_up_where_nothing_more_can_succeed() {
+    let (from, to) = (Place::Folder(scratch()), Place::Folder(scratch()));
+    from.hold(&many_clips());
+    let said = copied(&from, &to, &["--json", "--temp-dir", "/nowhere"]).expect_code(1);
+    let json = said.json();
+    assert_eq!((&json["failed_count"], &json["not_tried"]), (&8.into(), &32.into()), "{json:#}");
+    assert!(said.stderr.contains("gave up: too much failed in a row"), "{said:?}");
+    assert!(said.stderr.contains("hint: --temp-dir DIR"), "{said:?}");
+}
+
+#[test]
 fn a_destination_that_cannot_be_used_is_said_at_once() {
     let two = Two::new(|_| Objects::new());
     let said = copied(&two.from, &two.from, &[]).expect_code(2);
