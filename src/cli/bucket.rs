@@ -18,7 +18,8 @@ pub(super) struct BucketArgs {
     options: Vec<(String, String)>,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// Reads `KEY=VALUE`.
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -27,11 +28,16 @@ impl BucketArgs {
     /// Opens the bucket of a URL with these options.
     pub(super) fn open(&self, url: &str) -> Result<Bucket, Complaint> {
         let given: BTreeMap<_, _> = self.options.iter().cloned().collect();
-        let options = credentials::with_environment(url, given);
-        Bucket::open(url, &options).map_err(|error| {
-            bucket_complaint(format!("cannot use the bucket {}", printable(Path::new(url))), &error)
-        })
+        open(url, given)
     }
+}
+
+/// Opens the bucket of a URL with these options and what the environment adds to them.
+pub(super) fn open(url: &str, given: BTreeMap<String, String>) -> Result<Bucket, Complaint> {
+    let options = credentials::with_environment(url, given);
+    Bucket::open(url, &options).map_err(|error| {
+        bucket_complaint(format!("cannot use the bucket {}", printable(Path::new(url))), &error)
+    })
 }
 
 /// What an operator is told of a bucket's failure.

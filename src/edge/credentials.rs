@@ -99,7 +99,7 @@ pub fn systemd_credential(name: &str) -> Option<PathBuf> {
 }
 
 /// Lines of `option = value`; `#` begins a comment line.
-fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
+pub fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
     let in_file = |error: io::Error| {
         io::Error::new(error.kind(), format!("credentials in {}: {error}", path.display()))
     };
