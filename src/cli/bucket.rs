@@ -26,8 +26,7 @@ impl BucketArgs {
     /// Opens the bucket of a URL with these options.
     pub(super) fn open(&self, url: &str) -> Result<Bucket, Complaint> {
         let given: BTreeMap<_, _> = self.options.iter().cloned().collect();
-        let options =
-            if url.starts_with("s3://") { credentials::with_environment(given) } else { given };
+        let options = credentials::with_environment(url, given);
         Bucket::open(url, &options).map_err(|error| {
             bucket_complaint(format!("cannot use the bucket {}", printable(Path::new(url))), &error)
         })
@@ -37,7 +36,7 @@ impl BucketArgs {
 /// What an operator is told of a bucket's failure.
 pub(super) fn bucket_complaint(title: impl std::fmt::Display, error: &BucketError) -> Complaint {
     let (exit, hint) = match error {
-        BucketError::Failed(_) => {
+        BucketError::Failed { .. } => {
             (Exit::Unreachable, "check network, address (-o aws_endpoint=URL) and server")
         }
         BucketError::Refused(_) => {
@@ -47,14 +46,14 @@ pub(super) fn bucket_complaint(title: impl std::fmt::Display, error: &BucketErro
             (Exit::Unreachable, "check the bucket's name, the prefix and the region")
         }
         BucketError::NoFolder { .. } => (Exit::Unreachable, "is the disk mounted?"),
-        BucketError::NoCredentials => {
-            (Exit::Usage, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
+        BucketError::NoCredentials { .. } => {
+            (Exit::Usage, "set them in the environment: docs/operations.md, section 3")
         }
         BucketError::Option { .. } => (Exit::Usage, "see --help for -o KEY=VALUE"),
         BucketError::PlainHttp => {
             (Exit::Usage, "use https://; or, inside a trusted network, -o allow_http=true")
         }
-        BucketError::Url { .. } => (Exit::Usage, "a bucket is s3://BUCKET/PREFIX or file:///PATH"),
+        BucketError::Url { .. } => (Exit::Usage, "docs/operations.md, section 2, names the kinds"),
         BucketError::AlreadyThere
         | BucketError::Credentials(_)
         | BucketError::Folder(_)
