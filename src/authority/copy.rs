@@ -18,7 +18,7 @@ use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
 use crate::clip::{Evidence, SealedName};
-use crate::edge::bucket::{Bucket, BucketError};
+use crate::edge::bucket::{Bucket, BucketError, Trouble};
 use crate::edge::fs;
 use age::Relation;
 use plan::There;
@@ -344,7 +344,7 @@ impl Copier<'_> {
 /// Waits before the next attempt; gives the error back where none would help.
 async fn wait(error: BucketError, pause: Option<Duration>) -> Result<(), BucketError> {
     match (error, pause) {
-        (BucketError::Failed(_), Some(pause)) => {
+        (BucketError::Failed { .. }, Some(pause)) => {
             tokio::time::sleep(pause).await;
             Ok(())
         }
@@ -397,7 +397,10 @@ async fn block(
             Ok(block) if block.len() as u64 == asked => return Ok(block),
             Ok(block) => {
                 let got = block.len();
-                BucketError::Failed(format!("it answered {asked} bytes with {got}"))
+                BucketError::failed(
+                    Trouble::Broken,
+                    format!("it answered {asked} bytes with {got}"),
+                )
             }
             Err(error) => error,
         };

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::edge::bucket::{Bucket, BucketError};
+use crate::edge::bucket::{Bucket, BucketError, Trouble};
 
 /// Bytes of one request. One more block is on its way while one is read.
 const BLOCK_SIZE: u64 = 8 << 20;
@@ -153,7 +153,8 @@ fn whole(block: &Bytes, asked: u64) -> Result<(), BucketError> {
     if got as u64 == asked {
         return Ok(());
     }
-    Err(BucketError::Failed(format!("it answered {asked} bytes with {got}")))
+    let text = format!("it answered {asked} bytes with {got}");
+    Err(BucketError::Failed { trouble: Trouble::Protocol, text })
 }
 
 /// The bucket's own error, where one stopped an [`ObjectReader`].

@@ -43,7 +43,7 @@ pub(super) fn open(url: &str, given: BTreeMap<String, String>) -> Result<Bucket,
 /// What an operator is told of a bucket's failure.
 pub(super) fn bucket_complaint(title: impl std::fmt::Display, error: &BucketError) -> Complaint {
     let (exit, hint) = match error {
-        BucketError::Failed(_) => {
+        BucketError::Failed { .. } => {
             (Exit::Unreachable, "check network, address (-o aws_endpoint=URL) and server")
         }
         BucketError::Refused(_) => {
@@ -53,16 +53,14 @@ pub(super) fn bucket_complaint(title: impl std::fmt::Display, error: &BucketErro
             (Exit::Unreachable, "check the bucket's name, the prefix and the region")
         }
         BucketError::NoFolder { .. } => (Exit::Unreachable, "is the disk mounted?"),
-        BucketError::NoCredentials => {
-            (Exit::Usage, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
+        BucketError::NoCredentials { .. } => {
+            (Exit::Usage, "set them in the environment: docs/operations.md, section 3")
         }
         BucketError::Option { .. } => (Exit::Usage, "see --help for -o KEY=VALUE"),
         BucketError::PlainHttp => {
             (Exit::Usage, "use https://; or, inside a trusted network, -o allow_http=true")
         }
-        BucketError::Url { .. } => {
-            (Exit::Usage, "a bucket is s3://BUCKET/PREFIX, https://HOST/PATH or file:///PATH")
-        }
+        BucketError::Url { .. } => (Exit::Usage, "docs/operations.md, section 2, names the kinds"),
         BucketError::AlreadyThere
         | BucketError::Credentials(_)
         | BucketError::Folder(_)

@@ -32,7 +32,7 @@ impl Buckets {
     /// The bucket of this config, with the secrets of now.
     pub fn open(&self, config: &BucketConfig) -> Result<Bucket, BucketError> {
         let file = config.credentials_file.as_deref();
-        let options = credentials::with_secrets(&config.url, &config.name, &config.options, file)
+        let options = credentials::with_secrets(&config.name, &config.url, &config.options, file)
             .map_err(BucketError::Credentials)?;
         // Secrets for other buckets may be in the environment; a folder takes no options.
         let is_folder = config.url.starts_with("file:");

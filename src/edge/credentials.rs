@@ -4,41 +4,112 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is read from the environment, and the options that say the same.
-const FROM_ENVIRONMENT: [(&str, &[&str]); 8] = [
-    ("AWS_ACCESS_KEY_ID", &["aws_access_key_id", "access_key_id"]),
-    ("AWS_SECRET_ACCESS_KEY", &["aws_secret_access_key", "secret_access_key"]),
-    ("AWS_SESSION_TOKEN", &["aws_session_token", "aws_token", "session_token", "token"]),
-    ("AWS_ENDPOINT_URL", &["aws_endpoint", "aws_endpoint_url", "endpoint", "endpoint_url"]),
-    ("AWS_REGION", &["aws_region", "region"]),
-    ("WEBDAV_USER", &["webdav_user"]),
-    ("WEBDAV_PASSWORD", &["webdav_password"]),
-    ("WEBDAV_TOKEN", &["webdav_token"]),
+/// A variable of the environment, and the options that say the same.
+struct Variable {
+    name: &'static str,
+    options: &'static [&'static str],
+    is_secret: bool,
+}
+
+const fn plain(name: &'static str, options: &'static [&'static str]) -> Variable {
+    Variable { name, options, is_secret: false }
+}
+
+const fn secret(name: &'static str, options: &'static [&'static str]) -> Variable {
+    Variable { name, options, is_secret: true }
+}
+
+const AWS: [Variable; 5] = [
+    plain("AWS_ACCESS_KEY_ID", &["aws_access_key_id", "access_key_id"]),
+    secret("AWS_SECRET_ACCESS_KEY", &["aws_secret_access_key", "secret_access_key"]),
+    secret("AWS_SESSION_TOKEN", &["aws_session_token", "aws_token", "session_token", "token"]),
+    plain("AWS_ENDPOINT_URL", &["aws_endpoint", "aws_endpoint_url", "endpoint", "endpoint_url"]),
+    plain("AWS_REGION", &["aws_region", "region"]),
+];
+const AZURE: [Variable; 8] = [
+    plain("AZURE_STORAGE_ACCOUNT_NAME", &["azure_storage_account_name", "account_name"]),
+    plain("AZURE_STORAGE_ENDPOINT", &["azure_storage_endpoint", "azure_endpoint", "endpoint"]),
+    secret(
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        &[
+            "azure_storage_account_key",
+            "azure_storage_access_key",
+            "azure_storage_master_key",
+            "master_key",
+            "account_key",
+            "access_key",
+        ],
+    ),
+    secret(
+        "AZURE_STORAGE_SAS_KEY",
+        &["azure_storage_sas_key", "azure_storage_sas_token", "sas_key", "sas_token"],
+    ),
+    secret("AZURE_STORAGE_TOKEN", &["azure_storage_token", "bearer_token", "token"]),
+    plain("AZURE_CLIENT_ID", &["azure_client_id", "azure_storage_client_id", "client_id"]),
+    plain(
+        "AZURE_TENANT_ID",
+        &["azure_tenant_id", "azure_storage_tenant_id", "azure_authority_id", "tenant_id"],
+    ),
+    secret(
+        "AZURE_CLIENT_SECRET",
+        &["azure_client_secret", "azure_storage_client_secret", "client_secret"],
+    ),
+];
+const GOOGLE: [Variable; 4] = [
+    plain(
+        "GOOGLE_SERVICE_ACCOUNT",
+        &["google_service_account", "service_account", "google_service_account_path"],
+    ),
+    secret("GOOGLE_SERVICE_ACCOUNT_KEY", &["google_service_account_key", "service_account_key"]),
+    plain(
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        &["google_application_credentials", "application_credentials"],
+    ),
+    secret("GOOGLE_BEARER_TOKEN", &["google_bearer_token", "bearer_token"]),
+];
+const WEBDAV: [Variable; 3] = [
+    plain("WEBDAV_USER", &["webdav_user"]),
+    secret("WEBDAV_PASSWORD", &["webdav_password"]),
+    secret("WEBDAV_TOKEN", &["webdav_token"]),
+];
+const KINDS: [&[Variable]; 4] = [&AWS, &AZURE, &GOOGLE, &WEBDAV];
+
+/// Secrets that nobody has in the environment.
+const OTHER_SECRETS: [&str; 6] = [
+    "aws_sse_customer_key_base64",
+    "sse_customer_key_base64",
+    "azure_storage_encryption_key",
+    "encryption_key",
+    "azure_fabric_session_token",
+    "fabric_session_token",
 ];
 
-/// How the variables begin that are meant for a bucket of this URL. A folder has none.
-fn environment_of(url: &str) -> Option<&'static str> {
-    match url.split_once(':')?.0 {
-        "s3" => Some("AWS_"),
-        "http" | "https" => Some("WEBDAV_"),
-        _ => None,
+/// What a bucket of this URL may take from the environment.
+fn variables(url: &str) -> &'static [Variable] {
+    match url.split_once("://").map(|(scheme, _)| scheme) {
+        Some("s3") => &AWS,
+        Some("az") => &AZURE,
+        Some("gs") => &GOOGLE,
+        Some("http" | "https") => &WEBDAV,
+        // A folder has no options.
+        Some(_) | None => &[],
     }
 }
 
 /// Whether an option holds a secret. Such a one never stands in the config file, where backups
 /// and tickets would copy it.
 pub fn is_secret(option: &str) -> bool {
-    let words = ["SECRET", "TOKEN", "PASSWORD"];
-    let secret = |(name, _): &&(&str, &[&str])| words.iter().any(|word| name.contains(word));
-    FROM_ENVIRONMENT.iter().filter(secret).any(|(_, same)| same.contains(&option))
+    let all = KINDS.iter().flat_map(|kind| kind.iter());
+    OTHER_SECRETS.contains(&option)
+        || all.filter(|variable| variable.is_secret).any(|it| it.options.contains(&option))
 }
 
 /// The options of a dock's bucket together with its secrets: what the config says, then `file`,
 /// then the systemd credential `bucket-<name>`, then the environment; the first that says
 /// something counts. The files are read at every call, so that new credentials need no restart.
 pub fn with_secrets(
-    url: &str,
     name: &str,
+    url: &str,
     options: &BTreeMap<String, String>,
     file: Option<&Path>,
 ) -> io::Result<BTreeMap<String, String>> {
@@ -55,40 +126,38 @@ pub fn with_secrets(
     Ok(with_environment(url, merged))
 }
 
-/// Adds what the environment says to a bucket of this URL, and the options do not.
+/// Adds what the environment says for buckets of this URL's kind, and the options do not.
 pub fn with_environment(url: &str, options: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    add(url, options, |name| std::env::var(name).ok())
+    add(variables(url), options, |name| std::env::var(name).ok())
 }
 
 fn add(
-    url: &str,
+    variables: &[Variable],
     mut options: BTreeMap<String, String>,
-    variable: impl Fn(&str) -> Option<String>,
+    value: impl Fn(&str) -> Option<String>,
 ) -> BTreeMap<String, String> {
-    let Some(prefix) = environment_of(url) else { return options };
-    // A token of the environment's credentials fits no others; and who has a user and a password
-    // is nobody else by a token.
-    let own = |name| {
-        let mut ours = FROM_ENVIRONMENT.iter().filter(|(ours, _)| *ours == name);
-        ours.any(|(_, same)| same.iter().any(|option| options.contains_key(*option)))
+    let given = |variable: &Variable| variable.options.iter().any(|it| options.contains_key(*it));
+    // A token of the environment's credentials fits no others; nor does one kind of credentials
+    // stand beside another.
+    let own_key = given(&AWS[0]);
+    let (own_user, own_bearer) = (given(&WEBDAV[0]), given(&WEBDAV[2]));
+    let own_secret = variables.iter().any(|variable| variable.is_secret && given(variable));
+    let fits = |variable: &Variable| match variable.name {
+        "AWS_SESSION_TOKEN" => !own_key,
+        "AWS_SECRET_ACCESS_KEY" => true,
+        // Who has a user and a password is nobody else by a token.
+        "WEBDAV_TOKEN" => !own_user && !own_secret,
+        "WEBDAV_USER" | "WEBDAV_PASSWORD" => !own_bearer,
+        _ => !(variable.is_secret && own_secret),
     };
-    let own_key = own("AWS_ACCESS_KEY_ID");
-    let (own_user, own_token) = (own("WEBDAV_USER"), own("WEBDAV_TOKEN"));
-    for (name, same) in FROM_ENVIRONMENT.iter().filter(|(name, _)| name.starts_with(prefix)) {
-        let given = same.iter().any(|option| options.contains_key(*option));
-        let unfit = match *name {
-            "AWS_SESSION_TOKEN" => own_key,
-            "WEBDAV_TOKEN" => own_user,
-            "WEBDAV_USER" | "WEBDAV_PASSWORD" => own_token,
-            _ => false,
-        };
-        if given || unfit {
-            continue;
-        }
-        if let Some(value) = variable(name).filter(|value| !value.is_empty()) {
-            options.insert(same[0].to_owned(), value);
-        }
-    }
+    let missing = variables.iter().filter(|variable| !given(variable) && fits(variable));
+    let found: Vec<_> = missing
+        .filter_map(|variable| {
+            let value = value(variable.name).filter(|value| !value.is_empty())?;
+            Some((variable.options[0].to_owned(), value))
+        })
+        .collect();
+    options.extend(found);
     options
 }
 
@@ -131,37 +200,56 @@ mod tests {
         let good = "# the dock's key\naws_access_key_id = AK\n\naws_secret_access_key=\"a=b\"\n";
         std::fs::write(&path, good).expect("written");
         let options = BTreeMap::from([("aws_region".to_owned(), "eu".to_owned())]);
-        let merged = with_secrets("s3://b", "primary", &options, Some(&path)).expect("read");
+        let merged = with_secrets("primary", "s3://b", &options, Some(&path)).expect("read");
         assert_eq!(merged["aws_access_key_id"], "AK");
         assert_eq!(merged["aws_secret_access_key"], "a=b");
         assert_eq!(merged["aws_region"], "eu");
         std::fs::write(&path, "hunter2\n").expect("written");
         let error =
-            with_secrets("s3://b", "primary", &options, Some(&path)).expect_err("malformed");
+            with_secrets("primary", "s3://b", &options, Some(&path)).expect_err("malformed");
         assert!(error.to_string().contains("line 1") && !error.to_string().contains("hunter2"));
     }
 
     #[test]
     fn the_environment_fills_in_and_never_overrides() {
         let environment = |name: &str| Some(format!("{name} of the environment"));
-        let of = |prefix: &str| {
-            FROM_ENVIRONMENT.iter().filter(|(name, _)| name.starts_with(prefix)).count()
-        };
-        let options = add("s3://b", BTreeMap::new(), environment);
-        assert_eq!(options.len(), of("AWS_"));
-        let options = add("https://h/p", BTreeMap::new(), environment);
-        assert_eq!(options.len(), of("WEBDAV_"));
-        assert_eq!(add("file:///b", BTreeMap::new(), environment).len(), 0);
+        let options = add(&AWS, BTreeMap::new(), environment);
+        assert_eq!(options.len(), AWS.len());
         let given = BTreeMap::from([("access_key_id".to_owned(), "mine".to_owned())]);
-        let options = add("s3://b", given, environment);
+        let options = add(&AWS, given, environment);
         assert_eq!(options["access_key_id"], "mine");
         assert!(!options.contains_key("aws_access_key_id"));
         assert!(!options.contains_key("aws_session_token"));
         assert!(options.contains_key("aws_secret_access_key"));
         let given = BTreeMap::from([("webdav_user".to_owned(), "mine".to_owned())]);
-        let options = add("https://h/p", given, environment);
+        let options = add(&WEBDAV, given, environment);
         assert!(options.contains_key("webdav_password") && !options.contains_key("webdav_token"));
         let given = BTreeMap::from([("webdav_token".to_owned(), "mine".to_owned())]);
-        assert_eq!(add("https://h/p", given, environment).len(), 1);
+        assert_eq!(add(&WEBDAV, given, environment).len(), 1);
+        // A signed URL of its own: the account's key, which may do everything, stays away.
+        let given = BTreeMap::from([("sas_token".to_owned(), "mine".to_owned())]);
+        let options = add(&AZURE, given, environment);
+        assert!(!options.contains_key("azure_storage_account_key"));
+        assert!(options.contains_key("azure_storage_account_name"));
+    }
+
+    #[test]
+    fn a_bucket_gets_what_is_of_its_kind_only() {
+        let environment = |name: &str| Some(name.to_owned());
+        for (url, prefix) in [
+            ("s3://bucket", "aws_"),
+            ("az://bucket", "azure_"),
+            ("gs://bucket", "google_"),
+            ("https://host/path", "webdav_"),
+        ] {
+            let options = add(variables(url), BTreeMap::new(), environment);
+            assert!(!options.is_empty(), "{url}");
+            assert!(options.keys().all(|option| option.starts_with(prefix)), "{url}");
+        }
+        assert!(add(variables("file:///path"), BTreeMap::new(), environment).is_empty());
+        for option in ["account_key", "sas_token", "google_service_account_key", "webdav_token"] {
+            assert!(is_secret(option), "{option}");
+        }
+        assert!(!is_secret("webdav_user") && !is_secret("azure_storage_endpoint"));
     }
 }

@@ -12,7 +12,7 @@ use crate::clip::{Clip, ClipId, Fact, Receipt, SealedName};
 use crate::custody::place::clip_key;
 use crate::dock::lifecycle::{hold_after, retry_delay};
 use crate::dock::queue::{Leftover, Queue, QueueError};
-use crate::edge::bucket::{BucketError, Journal, Part, Upload};
+use crate::edge::bucket::{BucketError, Journal, Part, Trouble, Upload};
 use crate::edge::clock;
 use crate::edge::fs::is_absent;
 use crate::error::{Disposition, Fault, chain};
@@ -140,7 +140,7 @@ impl UploadJournal<'_> {
 
 /// A queue that fails ends the agent at its next word; the upload only has to stop.
 fn stop(error: QueueError) -> BucketError {
-    BucketError::Failed(chain(&error))
+    BucketError::failed(Trouble::Broken, chain(&error))
 }
 
 #[async_trait]

@@ -14,28 +14,24 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine;
 use object_store::path::Path as Key;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Method, Request, Response, StatusCode, redirect};
+use reqwest::{Method, Request, Response, StatusCode};
 use url::Url;
 
-use super::date::ServerClock;
-use super::{BucketError, CONNECT_TIMEOUT, REQUEST_TIMEOUT};
+use super::line::Line;
+use super::{BucketError, Trouble};
 
 mod body;
 mod multistatus;
 mod put;
 mod read;
 
-/// Options that `Bucket::open` looks at before us.
-const OPTIONS_OF_THE_URL: [&str; 1] = ["allow_http"];
-
 /// A folder of a WebDAV server.
 #[derive(Debug)]
 pub(super) struct Dav {
-    client: Client,
+    line: Line,
     /// Without a slash at its end.
     base: Url,
     auth: Option<HeaderValue>,
-    pub(super) clock: ServerClock,
     /// Folders beneath the base that need not be made any more.
     made: Mutex<HashSet<String>>,
 }
@@ -45,17 +41,16 @@ impl Dav {
     pub(super) fn open(
         mut base: Url,
         options: &BTreeMap<String, String>,
+        line: Line,
     ) -> Result<Dav, BucketError> {
         let auth = authorization(options)?;
         base.path_segments_mut().expect("http has a path").pop_if_empty();
-        let client = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            // A captive portal redirects; and what is put elsewhere is not in this bucket.
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(failed)?;
-        let clock = ServerClock::unknown();
-        Ok(Dav { client, base, auth, clock, made: Mutex::default() })
+        Ok(Dav { line, base, auth, made: Mutex::default() })
+    }
+
+    /// What it speaks over.
+    pub(super) fn line(&self) -> &Line {
+        &self.line
     }
 
     /// The one place that talks to the server.
@@ -63,10 +58,7 @@ impl Dav {
         if let Some(auth) = &self.auth {
             request.headers_mut().insert(AUTHORIZATION, auth.clone());
         }
-        request.timeout_mut().get_or_insert(REQUEST_TIMEOUT);
-        let answer = self.client.execute(request).await.map_err(failed)?;
-        self.clock.read(answer.headers());
-        Ok(answer)
+        self.line.send(request).await
     }
 
     /// The URL of an object.
@@ -99,8 +91,7 @@ fn authorization(options: &BTreeMap<String, String>) -> Result<Option<HeaderValu
         Err(BucketError::Option { option: option.to_owned(), why: why.to_owned() })
     };
     let known = ["webdav_user", "webdav_password", "webdav_token"];
-    let mut others = options.keys().filter(|option| !known.contains(&option.as_str()));
-    if let Some(option) = others.find(|other| !OPTIONS_OF_THE_URL.contains(&other.as_str())) {
+    if let Some(option) = options.keys().find(|option| !known.contains(&option.as_str())) {
         return wrong(option, "not an option of http:// or https://");
     }
     let [user, password, token] = known.map(|option| options.get(option));
@@ -132,11 +123,6 @@ fn authorization(options: &BTreeMap<String, String>) -> Result<Option<HeaderValu
     }
 }
 
-/// A request that got no answer.
-fn failed(error: reqwest::Error) -> BucketError {
-    BucketError::failed(&error.without_url())
-}
-
 /// What an answer means that is not the one hoped for. Its body is not looked at: servers send
 /// pages, and the status says it.
 fn refusal(method: &Method, answer: &Response) -> BucketError {
@@ -146,20 +132,28 @@ fn refusal(method: &Method, answer: &Response) -> BucketError {
         StatusCode::NOT_FOUND | StatusCode::GONE => BucketError::Missing,
         // The one precondition that we ever set is "no object of this name".
         StatusCode::PRECONDITION_FAILED => BucketError::AlreadyThere,
-        StatusCode::CONFLICT
-        | StatusCode::LOCKED
-        | StatusCode::REQUEST_TIMEOUT
-        | StatusCode::TOO_EARLY
-        | StatusCode::TOO_MANY_REQUESTS => BucketError::Failed(text),
+        StatusCode::CONFLICT | StatusCode::LOCKED => BucketError::failed(Trouble::Server, text),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            BucketError::failed(Trouble::Throttled, text)
+        }
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => {
+            BucketError::failed(Trouble::Server, text)
+        }
+        StatusCode::INSUFFICIENT_STORAGE => BucketError::failed(Trouble::Quota, text),
         StatusCode::NOT_IMPLEMENTED => BucketError::Refused(text),
+        StatusCode::NETWORK_AUTHENTICATION_REQUIRED => BucketError::failed(Trouble::Portal, text),
         status if status.is_client_error() => BucketError::Refused(text),
         status if status.is_redirection() => {
-            BucketError::Failed(format!("{text}: redirects are not followed"))
+            BucketError::failed(Trouble::Redirect, format!("{text}: redirects are not followed"))
+        }
+        status if status.is_success() && is_page(answer) => {
+            BucketError::failed(Trouble::Portal, text)
         }
         status if status.is_success() => {
-            BucketError::Failed(format!("{text}: not the answer of a WebDAV server"))
+            let text = format!("{text}: not the answer of a WebDAV server");
+            BucketError::failed(Trouble::Protocol, text)
         }
-        _ => BucketError::Failed(text),
+        _ => BucketError::failed(Trouble::Server, text),
     }
 }
 
@@ -180,11 +174,16 @@ fn method(name: &str) -> Method {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::{Dialect, HttpOptions};
     use super::*;
 
     fn open(url: &str, options: &[(&str, &str)]) -> Result<Dav, BucketError> {
         let options = options.iter().map(|(key, value)| (key.to_string(), value.to_string()));
-        Dav::open(Url::parse(url).expect("a URL"), &options.collect())
+        let url = Url::parse(url).expect("a URL");
+        let http = BTreeMap::from([("allow_http".to_owned(), "true".to_owned())]);
+        let http = HttpOptions::take(&mut http.clone())?;
+        let line = Line::new(&http, &url, Dialect::Dav, vec![])?;
+        Dav::open(url, &options.collect(), line)
     }
 
     #[test]

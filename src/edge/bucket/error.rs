@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::trouble::{LineError, Trouble, one_line, says_full};
 use crate::error::{Disposition, Fault, chain};
 use crate::hold::Reason;
 
@@ -15,17 +16,25 @@ pub enum BucketError {
     #[error("cannot read the bucket's credentials")]
     Credentials(#[source] std::io::Error),
     /// The bucket, or the way to it, failed.
-    #[error("the bucket failed: {0}")]
-    Failed(String),
+    #[error("{trouble}: {text}")]
+    Failed {
+        /// What is wrong.
+        trouble: Trouble,
+        /// The rest, in one line.
+        text: String,
+    },
     /// Writing into the folder bucket failed.
     #[error("cannot write into the bucket's folder")]
     Folder(#[source] std::io::Error),
     /// No object of this name.
     #[error("the bucket has no such object")]
     Missing,
-    /// No key to sign requests with.
-    #[error("no credentials: aws_access_key_id and aws_secret_access_key are not set")]
-    NoCredentials,
+    /// Nothing to identify us with.
+    #[error("no credentials: {wanted}")]
+    NoCredentials {
+        /// Which options are not set.
+        wanted: &'static str,
+    },
     /// The folder of a `file://` bucket is not there.
     #[error("the bucket's folder does not exist: {}", root.display())]
     NoFolder {
@@ -72,48 +81,82 @@ pub enum BucketError {
 }
 
 impl BucketError {
-    /// The way to a bucket failed.
-    pub(super) fn failed(error: &dyn std::error::Error) -> BucketError {
-        BucketError::Failed(one_line(&chain(error)))
+    /// What is wrong with the bucket or the way to it; `None` where the fault is elsewhere.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            BucketError::Failed { trouble, .. } => Some(*trouble),
+            BucketError::Refused(_) => Some(Trouble::Auth),
+            BucketError::Folder(error) => match error.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                    Some(Trouble::Quota)
+                }
+                _ => Some(Trouble::Server),
+            },
+            BucketError::AlreadyThere
+            | BucketError::Credentials(_)
+            | BucketError::Missing
+            | BucketError::NoCredentials { .. }
+            | BucketError::NoFolder { .. }
+            | BucketError::Option { .. }
+            | BucketError::OtherContent
+            | BucketError::PlainHttp
+            | BucketError::Spool(_)
+            | BucketError::SpoolDamaged
+            | BucketError::TooLarge { .. }
+            | BucketError::Url { .. } => None,
+        }
+    }
+
+    /// Whether the same request may well succeed a moment later.
+    pub(super) fn is_passing(&self) -> bool {
+        let passing = [Trouble::Broken, Trouble::Connect, Trouble::Server, Trouble::Stalled];
+        matches!(self, BucketError::Failed { trouble, .. } if passing.contains(trouble))
+    }
+
+    /// A failure in our own words.
+    pub(crate) fn failed(trouble: Trouble, text: impl Into<String>) -> BucketError {
+        BucketError::Failed { trouble, text: text.into() }
+    }
+
+    pub(super) fn from_line(LineError { trouble, text }: LineError) -> BucketError {
+        BucketError::Failed { trouble, text }
     }
 
     pub(super) fn from_store(error: object_store::Error) -> BucketError {
         use object_store::Error as E;
-        let text = one_line(&chain(&error));
+        if let Some(found) = LineError::find(&error) {
+            return BucketError::from_line(found.clone());
+        }
+        // Looked through in full: what is shown of it may end before the server's own words.
+        let full = chain(&error);
+        let text = one_line(&full);
+        let failed = |trouble| BucketError::Failed { trouble, text: text.clone() };
+        let says = |words: &[&str]| words.iter().any(|word| full.contains(word));
         match error {
+            // Two conditional puts met at the server; it asks for another try.
+            _ if says(&["ConditionalRequestConflict", "OperationAborted"]) => {
+                failed(Trouble::Server)
+            }
             // The one precondition that we ever set is "no object of this name".
             E::AlreadyExists { .. } | E::Precondition { .. } => BucketError::AlreadyThere,
+            _ if says_full(&full) => failed(Trouble::Quota),
+            _ if says(&["RequestTimeTooSkewed"]) => failed(Trouble::Clock),
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => BucketError::Refused(text),
             // "No such bucket", when it answers a put.
             E::NotFound { .. } => BucketError::Missing,
             // A listing has no error of its own; the answer's status stands in the text only.
-            _ if text.contains("NoSuchBucket") => BucketError::Missing,
-            _ if REFUSALS.iter().any(|status| text.contains(status)) => BucketError::Refused(text),
-            _ => BucketError::Failed(text),
+            _ if says(&["NoSuchBucket"]) => BucketError::Missing,
+            _ if says(&REFUSALS) => BucketError::Refused(text),
+            // A success that carries an error, as S3 may answer a completed upload.
+            _ if says(&["SlowDown"]) => failed(Trouble::Throttled),
+            _ if says(&["InternalError"]) => failed(Trouble::Server),
+            _ => failed(Trouble::Protocol),
         }
-    }
-}
-
-impl BucketError {
-    /// Whether the same request may well succeed a moment later.
-    pub(super) fn is_passing(&self) -> bool {
-        matches!(self, BucketError::Failed(_))
     }
 }
 
 /// How `object_store` words the answers 401 and 403 to a listing.
 const REFUSALS: [&str; 2] = ["status code: 401", "status code: 403"];
-
-/// An error as one line of bounded length: servers answer with pages of XML or HTML.
-fn one_line(text: &str) -> String {
-    const LENGTH_MAX: usize = 300;
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let words = clean.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(LENGTH_MAX) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words,
-    }
-}
 
 impl Fault for BucketError {
     fn disposition(&self) -> Disposition {
@@ -123,10 +166,10 @@ impl Fault for BucketError {
             | BucketError::TooLarge { .. } => Disposition::Park,
             BucketError::AlreadyThere
             | BucketError::Credentials(_)
-            | BucketError::Failed(_)
+            | BucketError::Failed { .. }
             | BucketError::Folder(_)
             | BucketError::Missing
-            | BucketError::NoCredentials
+            | BucketError::NoCredentials { .. }
             | BucketError::NoFolder { .. }
             | BucketError::Option { .. }
             | BucketError::PlainHttp
@@ -139,12 +182,12 @@ impl Fault for BucketError {
     fn reason(&self) -> Reason {
         match self {
             BucketError::AlreadyThere
-            | BucketError::Failed(_)
+            | BucketError::Failed { .. }
             | BucketError::Folder(_)
             | BucketError::NoFolder { .. } => Reason::BucketFailed,
             BucketError::Credentials(_)
             | BucketError::Missing
-            | BucketError::NoCredentials
+            | BucketError::NoCredentials { .. }
             | BucketError::Option { .. }
             | BucketError::OtherContent
             | BucketError::PlainHttp

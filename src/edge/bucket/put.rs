@@ -2,13 +2,14 @@
 
 use std::fs::File;
 
+use bytes::Bytes;
 use md5::Md5;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
+use object_store::{PutMode, PutOptions, PutPayload};
 use sha2::{Digest, Sha256};
 
 use super::parts::{Forgetful, Job, Journal, Turn};
-use super::{Bucket, BucketError, PART_SIZE, Store, blocking, folder, read_block};
+use super::{Bucket, BucketError, Cloud, PART_SIZE, Store, blocking, folder, read_block};
 use crate::clip::{Evidence, SealedName, to_hex};
 
 /// A sealed file, and the object that it is to become.
@@ -102,39 +103,40 @@ impl Bucket {
     }
 
     async fn turn(&self, file: File, put: Put<'_>) -> Result<Turn, BucketError> {
-        match (&self.store, self.in_parts()) {
-            (_, Some((store, completer))) if put.size > PART_SIZE => {
-                Job { store, completer, put }.put(file).await
+        match &self.store {
+            Store::Cloud(Cloud { parts, completer, line, .. }) if put.size > PART_SIZE => {
+                let (store, completer) = (parts.as_ref(), completer.as_ref());
+                Job { store, completer, line, put }.put(file).await
             }
-            (Store::Dav(dav), _) => dav.put(file, put).await.map(Turn::Done),
-            (Store::Folder { root, .. }, _) => folder::put(root, file, put).await.map(Turn::Done),
-            (Store::S3(s3), _) => put_one(s3.store.as_ref(), file, put).await.map(Turn::Done),
+            Store::Dav(dav) => dav.put(file, put).await.map(Turn::Done),
+            Store::Folder { root, .. } => folder::put(root, file, put).await.map(Turn::Done),
+            Store::Cloud(cloud) => put_one(cloud, file, put).await.map(Turn::Done),
         }
     }
 }
 
 /// Puts an object of at most one part in one request.
-async fn put_one(
-    store: &dyn ObjectStore,
-    mut file: File,
-    put: Put<'_>,
-) -> Result<Evidence, BucketError> {
+async fn put_one(cloud: &Cloud, mut file: File, put: Put<'_>) -> Result<Evidence, BucketError> {
     let block = blocking(move || read_block(&mut file, PART_SIZE + 1)).await;
     let block = block.map_err(BucketError::Spool)?;
     if SealedName(Sha256::digest(&block).into()) != put.name {
         return Err(BucketError::SpoolDamaged);
     }
-    let md5 = md5_hex(&block);
+    let block = Bytes::from(block);
     let options = PutOptions { mode: put.mode(), ..PutOptions::default() };
-    let result = store.put_opts(put.key, PutPayload::from(block), options).await;
+    let result = cloud.store.put_opts(put.key, PutPayload::from(block.clone()), options).await;
     let result = result.map_err(BucketError::from_store)?;
     put.journal.sent(put.size);
-    // S3's ETag of an object sent in one request is the MD5 that the server computed of what
-    // it received (not with SSE-KMS or SSE-C; then the object is read back).
-    let checked = result.e_tag.is_some_and(|etag| etag.trim_matches('"') == md5);
-    Ok(if checked { Evidence::DigestChecked } else { Evidence::Acknowledged })
+    let is_checked = cloud.line.was_checked(&put.name.0) || {
+        // S3's ETag of an object sent in one request is the MD5 that the server computed of what
+        // it received (not with SSE-KMS or SSE-C; then the object is read back).
+        let md5 = md5(&block);
+        let is_etag = result.e_tag.is_some_and(|etag| etag.trim_matches('"') == to_hex(&md5));
+        is_etag || cloud.line.was_checked_md5(&md5)
+    };
+    Ok(if is_checked { Evidence::DigestChecked } else { Evidence::Acknowledged })
 }
 
-pub(super) fn md5_hex(bytes: &[u8]) -> String {
-    to_hex(&Md5::digest(bytes))
+pub(super) fn md5(bytes: &[u8]) -> [u8; 16] {
+    Md5::digest(bytes).into()
 }

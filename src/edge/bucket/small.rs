@@ -1,9 +1,9 @@
 //! Small objects: the pieces of a log, checkpoints, keyrings.
 
 use bytes::Bytes;
-use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
+use object_store::{PutMode, PutOptions, PutPayload};
 
-use super::{Bucket, BucketError, Store, blocking, folder};
+use super::{Bucket, BucketError, Cloud, Store, blocking, folder};
 
 /// What creating an object came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +62,9 @@ impl Bucket {
                 let finished = root.join(key.as_ref());
                 blocking(move || folder::put_small(&finished, &bytes, &mode)).await
             }
-            Store::S3(s3) => {
-                let by = if mode == PutMode::Create { &s3.creator } else { &s3.store };
+            Store::Cloud(Cloud { store, .. }) => {
                 let options = PutOptions { mode, ..PutOptions::default() };
-                let put = by.put_opts(&key, PutPayload::from(bytes), options).await;
+                let put = store.put_opts(&key, PutPayload::from(bytes), options).await;
                 put.map(drop).map_err(BucketError::from_store)
             }
         }

@@ -100,7 +100,7 @@ const MISTAKES: &[Mistake] = &[
     ("[[bucket]]", "[[watch]]\npath = \"DIR/dock/a\"\n\n[[bucket]]", &["14:8: overlaps the watch"]),
     ("file://DIR/bucket", "file://DIR/dock/bucket", &["8:8: overlaps the folder of bucket"]),
     // Buckets.
-    ("file://DIR/bucket", "gopher://x/y", &["15:7: expected s3://BUCKET/PREFIX"]),
+    ("file://DIR/bucket", "gopher://x/y", &["15:7: expected s3://BUCKET/PREFIX, gs://"]),
     (
         "[[bucket]]\nname = \"primary\"\nurl = \"file://DIR/bucket\"",
         "",

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Seek;
-use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::PutMode;
@@ -14,12 +13,10 @@ use url::Url;
 
 use super::super::folder::UNFINISHED;
 use super::super::put::Put;
-use super::super::{BucketError, REQUEST_TIMEOUT};
+use super::super::{BucketError, Trouble};
 use super::{Dav, body, content_length, is_page, method, refusal};
 use crate::clip::{Evidence, SealedName, to_hex};
 
-/// A clip may take as long as this speed makes it. A slow line is not a failure.
-const SLOWEST_BYTES_PER_SECOND: u64 = 4 << 10;
 /// Hex digits of a small object's digest in the unfinished name.
 const DIGITS: usize = 16;
 
@@ -151,7 +148,7 @@ impl Dav {
             Some(stored) if stored != size => {
                 self.remove(&place.unfinished).await;
                 let text = format!("it stored {stored} of {size} bytes");
-                Err(BucketError::Failed(text))
+                Err(BucketError::failed(Trouble::Digest, text))
             }
             // As it should be; or we may not look.
             Some(_) | None => Ok(()),
@@ -194,8 +191,6 @@ impl Dav {
         *request.body_mut() = Some(body);
         // Without it the body would be chunked, which nginx and others refuse.
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));
-        let slow = Duration::from_secs(size / SLOWEST_BYTES_PER_SECOND);
-        *request.timeout_mut() = Some(REQUEST_TIMEOUT.saturating_add(slow));
         let sending = self.send(request);
         tokio::pin!(sending);
         let answer = loop {
@@ -212,7 +207,7 @@ impl Dav {
         match answer {
             Ok(answer) if answer.status().is_success() && !is_whole => {
                 let text = format!("answered {} before it had the clip", answer.status());
-                Err(BucketError::Failed(text))
+                Err(BucketError::failed(Trouble::Protocol, text))
             }
             answer => answer,
         }

@@ -7,8 +7,9 @@ use object_store::path::Path as Key;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE};
 use reqwest::{Body, Method, Request, Response, StatusCode};
 
-use super::super::{BucketError, Object};
-use super::{Dav, content_length, failed, is_page, method, multistatus, refusal};
+use super::super::trouble::LineError;
+use super::super::{BucketError, Object, Trouble};
+use super::{Dav, content_length, is_page, method, multistatus, refusal};
 
 /// Bytes of one folder's listing: some 20,000 objects. A dock's clips lie in 256 folders.
 const LISTING_SIZE_MAX: usize = 16 << 20;
@@ -30,7 +31,8 @@ impl Dav {
         if answer.status() != StatusCode::OK || is_page(&answer) {
             return Err(refusal(&Method::HEAD, &answer));
         }
-        let unsaid = || BucketError::Failed("the server does not say how large it is".into());
+        let unsaid =
+            || BucketError::failed(Trouble::Protocol, "it does not say how large the object is");
         content_length(&answer).ok_or_else(unsaid)
     }
 
@@ -55,11 +57,14 @@ impl Dav {
                 let Some(given) = given_range(&answer).filter(|given| answers(given, &range))
                 else {
                     let text = format!("gave other bytes than {}-{}", range.start, range.end - 1);
-                    return Err(BucketError::Failed(text));
+                    return Err(BucketError::failed(Trouble::Protocol, text));
                 };
                 let bytes = collect(answer, 0, size).await?;
                 if bytes.len() as u64 != given.last + 1 - range.start {
-                    return Err(BucketError::Failed("gave fewer bytes than it said".into()));
+                    return Err(BucketError::failed(
+                        Trouble::Broken,
+                        "it gave fewer bytes than it said",
+                    ));
                 }
                 Ok(bytes)
             }
@@ -113,7 +118,10 @@ impl Dav {
                 let Some(size_bytes) = member.size_bytes else {
                     folder_count += 1;
                     if path.len() > DEPTH_MAX || folder_count > FOLDER_COUNT_MAX {
-                        return Err(BucketError::Failed("has too many folders to list".into()));
+                        return Err(BucketError::failed(
+                            Trouble::Protocol,
+                            "too many folders to list",
+                        ));
                     }
                     folders.push(path);
                     continue;
@@ -138,10 +146,13 @@ impl Dav {
         }
         let bytes = collect(answer, 0, LISTING_SIZE_MAX as u64 + 1).await?;
         if bytes.len() > LISTING_SIZE_MAX {
-            return Err(BucketError::Failed("a folder has too many objects to list".into()));
+            return Err(BucketError::failed(
+                Trouble::Protocol,
+                "too many objects in a folder to list",
+            ));
         }
         multistatus::members(&bytes, url.path())
-            .map_err(|error| BucketError::Failed(format!("a listing {error}")))
+            .map_err(|error| BucketError::failed(Trouble::Protocol, format!("a listing {error}")))
     }
 }
 
@@ -172,7 +183,7 @@ fn answers(given: &Given, asked: &Range<u64>) -> bool {
 async fn collect(mut answer: Response, skip: u64, size_max: u64) -> Result<Bytes, BucketError> {
     let mut skip = skip;
     let mut bytes = Vec::new();
-    while let Some(mut block) = answer.chunk().await.map_err(failed)? {
+    while let Some(mut block) = answer.chunk().await.map_err(broken)? {
         let skipped = skip.min(block.len() as u64);
         skip -= skipped;
         let mut block = block.split_off(skipped as usize);
@@ -184,4 +195,9 @@ async fn collect(mut answer: Response, skip: u64, size_max: u64) -> Result<Bytes
         }
     }
     Ok(bytes.into())
+}
+
+/// An answer that ended too early, or stood still.
+fn broken(error: reqwest::Error) -> BucketError {
+    BucketError::from_line(LineError::from_http(error, false))
 }
