@@ -14,8 +14,9 @@ use source::{Source, is_word};
 
 const GROUND: &[&str] = &["clip", "error", "hold", "note", "envelope", "keyring", "custody"];
 const EDGE: &[&str] = &["edge"];
-/// What the rooms of the dock share: what the config says, and what the lifecycle decides.
-const SHARED: &[&str] = &["dock::config", "dock::lifecycle"];
+/// What the rooms of the dock share: what the config says, what the lifecycle decides, and which
+/// rate holds.
+const SHARED: &[&str] = &["dock::config", "dock::lifecycle", "dock::limits"];
 
 /// Which rooms a file may mention beside its own. The first row that its path begins with counts.
 /// `dock` means the whole wing, `dock::config` one room of it.

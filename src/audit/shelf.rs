@@ -7,7 +7,7 @@ use super::{Progress, Step};
 use crate::clip::{SealedName, Timestamp};
 use crate::custody::LogId;
 use crate::custody::tile::Piece;
-use crate::edge::bucket::{Bucket, BucketError, Object};
+use crate::edge::bucket::{Bucket, BucketError, CHECK, Object};
 use crate::note::is_name;
 
 /// How long a put into a folder may take.
@@ -19,6 +19,8 @@ const PUT_SECONDS_MAX: u64 = 3600;
 pub enum Place<'a> {
     /// The authority's own: its log, drill receipts, destruction records.
     Authority,
+    /// What a dock tries out what it may on; only with the bytes that it always has.
+    Check { dock: &'a str },
     /// A checkpoint under its size.
     Checkpoint { dock: &'a str, log: LogId, size: u64 },
     /// A sealed clip.
@@ -57,6 +59,9 @@ impl Place<'_> {
 fn of_dock<'a>(dock: &'a str, rest: &'a str) -> Option<Place<'a>> {
     if rest == "status" {
         return Some(Place::Status { dock });
+    }
+    if rest == "check" {
+        return Some(Place::Check { dock });
     }
     let (kind, rest) = rest.split_once('/')?;
     let (folder, rest) = rest.split_once('/')?;
@@ -180,6 +185,9 @@ impl Shelf {
         self.size_bytes += object.size_bytes;
         match Place::of(&object.key) {
             Place::Authority => {}
+            // Nobody hides behind the name: anything else there is foreign.
+            Place::Check { .. } if object.size_bytes == CHECK.len() as u64 => {}
+            Place::Check { .. } => findings.add(&object.key, What::Foreign),
             Place::Checkpoint { dock, log, size } => self.log(dock, log).checkpoints.push(size),
             Place::Clip { dock, name } => {
                 let stored = Timestamp(object.stored.as_millisecond());
@@ -226,6 +234,7 @@ mod tests {
             ("keyrings/12".into(), Place::Revision(12)),
             ("authority/drill/1".into(), Place::Authority),
             ("d-1/status".into(), Place::Status { dock }),
+            ("d-1/check".into(), Place::Check { dock }),
             (clip_key(dock, name), Place::Clip { dock, name }),
             (format!("d-1/log/{log}/checkpoint"), Place::Latest { dock, log }),
             (format!("d-1/log/{log}/checkpoints/17"), Place::Checkpoint { dock, log, size: 17 }),
@@ -248,6 +257,8 @@ mod tests {
             "d-1/log/abababababababab/checkpoints/01",
             "d-1/log/abab/checkpoint",
             "d-1/statuses",
+            "d-1/check/1",
+            "check",
             "a b/status",
         ] {
             assert_eq!(Place::of(key), Place::Foreign, "{key}");

@@ -23,7 +23,7 @@ pub enum Naming {
     Clip(SealedName),
     /// It lies among the clips and ends in `.age`, but a dock does not name clips so.
     Misnamed,
-    /// Something else: a log, a keyring, an upload that is not finished.
+    /// Something else: a log, a keyring, a dock's check, an upload that is not finished.
     Other,
 }
 
@@ -246,6 +246,7 @@ mod tests {
         assert_eq!(Naming::of(&format!("dock/clips/ac/{name}.age")), Naming::Misnamed);
         assert_eq!(Naming::of(&format!("dock/clips/{name}.age")), Naming::Misnamed);
         assert_eq!(Naming::of(&format!("dock/clips/ab/{name}")), Naming::Other);
+        assert_eq!(Naming::of("region/dock/check"), Naming::Other);
         assert_eq!(Naming::of(&format!("dock/other/ab/{name}.age")), Naming::Other);
         assert_eq!(Naming::of("keyring"), Naming::Other);
     }

@@ -13,6 +13,10 @@ use crate::envelope::recipient::{Recipient, Recipients};
 use crate::note::VerifierKey;
 
 mod parse;
+mod timetable;
+
+pub use parse::parse_seconds;
+pub use timetable::{Timetable, parse_rate};
 
 /// The folder, at the top of each medium, through which clips leave when they are erased.
 pub const QUARANTINE: &str = ".dockseal-erasing";
@@ -30,6 +34,10 @@ pub struct Config {
     pub watches: Vec<Watch>,
     /// The buckets.
     pub buckets: Vec<BucketConfig>,
+    /// How fast bytes may leave the dock, all buckets together.
+    pub limit: Timetable,
+    /// How much the first push after a start is spread, so that many docks do not come at once.
+    pub start_spread_seconds: u64,
     /// How long a sealed file stays in the spool after every required receipt.
     pub keep_sealed_seconds: u64,
     /// How often each folder is looked through, whatever was notified.
@@ -86,6 +94,8 @@ pub struct Watch {
     pub settle_seconds: u64,
     /// When its clips are erased.
     pub erase: EraseWhen,
+    /// Patterns of paths whose clips are pushed before others.
+    pub first: Vec<String>,
     /// Patterns of names that are not clips, because they are not finished.
     pub ignore: Vec<String>,
     /// A clip is finished when a file of its name and this suffix lies beside it.
@@ -93,6 +103,18 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Whether the clip at `path` beneath the watch folder is pushed before others.
+    ///
+    /// `*` stands for any bytes, `/` among them. A pattern may begin with the watch folder's own
+    /// slash: `*/urgent/*` is a folder `urgent` at any depth, `/urgent/*` the one at the top.
+    pub fn is_first(&self, path: &Path) -> bool {
+        let rooted = Path::new("/").join(path);
+        let matches = |pattern: &String| {
+            name_matches(pattern, path.as_os_str()) || name_matches(pattern, rooted.as_os_str())
+        };
+        self.first.iter().any(matches)
+    }
+
     /// Whether a name is one of an unfinished file, or a completion marker.
     pub fn ignores(&self, name: &OsStr) -> bool {
         let marker = self.completion_marker.as_ref().map(|suffix| format!("*{suffix}"));
@@ -161,6 +183,10 @@ pub struct BucketConfig {
     pub required: bool,
     /// Whether a bare acknowledgement is enough to erase a clip.
     pub trust_acknowledgement: bool,
+    /// How fast bytes may leave for it.
+    pub limit: Timetable,
+    /// Most clips that are on their way to it at the same time.
+    pub uploads: usize,
 }
 
 impl BucketConfig {
@@ -228,3 +254,35 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_of_first_clips_is_one_of_paths() {
+        let is_first = |pattern: &str, path: &str| {
+            let config = format!(
+                "dock = \"d-1\"\nstate_dir = \"/s\"\nrecipients = \
+                 [\"age1j9mdfsjntxpqyyucjy7zw730ysdl4zduphj8kdvk4nj78smklc9sysfnem\"]\n\
+                 [[watch]]\npath = \"/d\"\nerase = \"never\"\nfirst = [\"x\", \"{pattern}\"]"
+            );
+            let config = Config::parse(&config).expect("well formed");
+            config.watches[0].is_first(Path::new(path))
+        };
+        for (pattern, path, expected) in [
+            ("*/urgent/*", "urgent/a.mp4", true),
+            ("*/urgent/*", "cam-1/urgent/b/a.mp4", true),
+            ("*/urgent/*", "not-urgent/a.mp4", false),
+            ("/urgent/*", "urgent/a.mp4", true),
+            ("/urgent/*", "cam-1/urgent/a.mp4", false),
+            ("urgent/*", "urgent/a.mp4", true),
+            ("*.flagged.mp4", "cam-1/a.flagged.mp4", true),
+            ("*.flagged.mp4", "cam-1/a.flagged.mp4.txt", false),
+            ("y", "x", true),
+            ("y", "cam-1/x", false),
+        ] {
+            assert_eq!(is_first(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+}

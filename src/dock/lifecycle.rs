@@ -6,11 +6,13 @@
 //! | Seen | settled | seal |
 //! | Sealed | every required receipt sufficient | record `Stored` |
 //! | Sealed | `when-sealed`, source and spool re-read and equal | erase |
-//! | Sealed | a bucket without receipt | push |
+//! | Sealed, Stored | a bucket without receipt | push, beside all else ([`next_delivery`]) |
 //! | Stored | plaintext present, policy not `never` | erase |
 //! | Stored | sealed file in the spool for `keep_sealed` | unspool |
 //! | Stored, Erased | nothing of the above | done |
 //! | any | held | wait: until the time, or for the operator |
+
+use std::time::Duration;
 
 use super::config::{Config, EraseWhen};
 use crate::clip::{Clip, Evidence, Plaintext, Receipt, Timestamp};
@@ -86,8 +88,6 @@ pub enum Step {
     Erase(EraseProof),
     /// An operator must act.
     Operator,
-    /// Push the sealed file to the bucket of this name.
-    Push(String),
     /// Seal the file.
     Seal,
     /// Record that it is stored.
@@ -126,19 +126,11 @@ pub fn next_step(clip: &Clip, policy: &Policy, now: Timestamp) -> Step {
             }
         }
     }
-    if sealed.in_spool {
-        match next_push(clip, policy, now) {
-            Some(Step::Wait(until)) => waits.push(Step::Wait(until)),
-            Some(Step::Operator) => waits.push(Step::Operator),
-            Some(push) => return push,
+    if let Some(stored_at) = clip.stored_at.filter(|_| sealed.in_spool) {
+        match leaves_spool_at(clip, policy, stored_at) {
+            Some(time) if now >= time => return Step::Unspool,
+            Some(time) => waits.push(Step::Wait(time)),
             None => {}
-        }
-        if let Some(stored_at) = clip.stored_at {
-            let until = stored_at.plus_seconds(policy.keep_sealed_seconds);
-            if now >= until {
-                return Step::Unspool;
-            }
-            waits.push(Step::Wait(until));
         }
     }
     soonest(waits)
@@ -175,20 +167,52 @@ fn has_receipt(clip: &Clip, bucket: &BucketPolicy) -> bool {
     delivery.and_then(|d| d.receipt.as_ref()).is_some_and(|r| bucket.suffices(r))
 }
 
-/// The first bucket that lacks a receipt and may be tried now; else the soonest wait.
-fn next_push(clip: &Clip, policy: &Policy, now: Timestamp) -> Option<Step> {
-    let mut waits = Vec::new();
+/// When a stored clip's sealed file may leave the spool; not while a required bucket, that was
+/// added since, has no receipt. Other buckets have an hour in which it is kept for their first try.
+fn leaves_spool_at(clip: &Clip, policy: &Policy, stored_at: Timestamp) -> Option<Timestamp> {
+    const FIRST_TRY_SECONDS: u64 = 3600;
+    let was_tried = |bucket: &BucketPolicy| {
+        clip.delivery(&bucket.name).is_some_and(|d| d.receipt.is_some() || d.hold.is_some())
+    };
+    let mut kept_seconds = policy.keep_sealed_seconds;
     for bucket in &policy.buckets {
-        if has_receipt(clip, bucket) {
-            continue;
+        if bucket.required && !has_receipt(clip, bucket) {
+            return None;
         }
-        let hold = clip.delivery(&bucket.name).and_then(|delivery| delivery.hold.as_ref());
-        match held(hold, now) {
-            None => return Some(Step::Push(bucket.name.clone())),
-            Some(wait) => waits.push(wait),
+        if !was_tried(bucket) {
+            kept_seconds = kept_seconds.max(FIRST_TRY_SECONDS);
         }
     }
-    (!waits.is_empty()).then(|| soonest(waits))
+    Some(stored_at.plus_seconds(kept_seconds))
+}
+
+/// Whether, and when, to push a clip's sealed file to a bucket.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Delivering {
+    /// Now.
+    Now,
+    /// Not before this time.
+    Later(Timestamp),
+    /// Not until something else happens to the clip.
+    Not,
+}
+
+/// What is next in a clip's delivery to one bucket. Pure, as [`next_step`] is.
+pub fn next_delivery(clip: &Clip, bucket: &str, policy: &Policy, now: Timestamp) -> Delivering {
+    let Some(bucket) = policy.buckets.iter().find(|known| known.name == bucket) else {
+        return Delivering::Not;
+    };
+    let has_file = clip.sealed.is_some_and(|sealed| sealed.in_spool)
+        && clip.hold.as_ref().is_none_or(|hold| hold.reason != Reason::SpoolDamaged);
+    if !has_file || has_receipt(clip, bucket) {
+        return Delivering::Not;
+    }
+    match clip.delivery(&bucket.name).and_then(|delivery| delivery.hold.as_ref()) {
+        None => Delivering::Now,
+        Some(Hold { until: Until::Operator, .. }) => Delivering::Not,
+        Some(Hold { until: Until::Time(until), .. }) if *until > now => Delivering::Later(*until),
+        Some(_) => Delivering::Now,
+    }
 }
 
 fn held(hold: Option<&Hold>, now: Timestamp) -> Option<Step> {
@@ -221,9 +245,8 @@ pub fn hold_after(before: Option<&Hold>, fault: &impl Fault, now: Timestamp, jit
         // A process that must end holds no clip; should it be asked, waiting is the safe answer.
         Disposition::Halt | Disposition::Park => Until::Operator,
         Disposition::Retry => {
-            let delay = retry_delay_seconds(attempts) as f64 * 1000.0;
-            let jittered = delay * (0.5 + 0.5 * jitter.clamp(0.0, 1.0));
-            Until::Time(Timestamp(now.0.saturating_add(jittered as i64)))
+            let delay = retry_delay(attempts, jitter).as_millis() as i64;
+            Until::Time(Timestamp(now.0.saturating_add(delay)))
         }
     };
     Hold {
@@ -235,10 +258,14 @@ pub fn hold_after(before: Option<&Hold>, fault: &impl Fault, now: Timestamp, jit
     }
 }
 
-/// When to try again after `attempts` failures in a row, without jitter: 2, 4, 8 … 900 seconds.
-pub fn retry_delay_seconds(attempts: u32) -> u64 {
+/// How long to wait after `attempts` failures in a row: anything up to 2, 4, 8 … 900 seconds. The
+/// jitter, of 0 to 1, is full: what failed together does not come back together.
+pub fn retry_delay(attempts: u32, jitter: f64) -> Duration {
+    const DELAY_MIN: Duration = Duration::from_millis(250);
     const DELAY_SECONDS_MAX: u64 = 900;
-    1u64.checked_shl(attempts.min(32)).map_or(DELAY_SECONDS_MAX, |s| s.min(DELAY_SECONDS_MAX))
+    let limit =
+        1u64.checked_shl(attempts.min(32)).map_or(DELAY_SECONDS_MAX, |s| s.min(DELAY_SECONDS_MAX));
+    Duration::from_secs(limit).mul_f64(jitter.clamp(0.0, 1.0)).max(DELAY_MIN)
 }
 
 #[cfg(test)]

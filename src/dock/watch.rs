@@ -228,6 +228,7 @@ mod tests {
             camera: None,
             settle_seconds: 5,
             erase: EraseWhen::Never,
+            first: vec![],
             ignore: vec!["*.part".into()],
             completion_marker: Some(".done".into()),
         }

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,23 +15,24 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
-use sha2::{Digest, Sha256};
-
-use crate::clip::{Evidence, SealedName};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
 
 mod date;
 mod error;
 mod folder;
-mod s3;
+mod parts;
+mod put;
+mod rights;
 mod small;
 
 pub use error::BucketError;
+pub use parts::{Journal, Part, Upload};
+pub use rights::{Answer, CHECK, Honours, Rights};
 pub use small::Created;
 
 /// Bytes of a part, and the largest object that is sent in one request. S3 wants at least 5 MiB.
-const PART_SIZE: u64 = 8 << 20;
-/// A part of [`PART_SIZE`] arrives within this even at 14 KiB/s. A slow line is not a failure.
+const PART_SIZE: u64 = 5 << 20;
+/// A part of [`PART_SIZE`] arrives within this even at 9 KiB/s. A slow line is not a failure.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Bucket {
     store: Store,
     prefix: Key,
+    /// Whether the store refuses to create over an object, once that is known.
+    honours: Arc<OnceLock<bool>>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,15 +62,6 @@ struct S3 {
     /// Never tries again by itself: "already there" is then never an echo of its own first try.
     creator: Arc<AmazonS3>,
     clock: date::ServerClock,
-}
-
-/// One attempt to put a sealed file.
-struct Put<'a> {
-    key: &'a Key,
-    name: SealedName,
-    mode: PutMode,
-    /// Told of each batch of bytes that the bucket took.
-    sent: &'a (dyn Fn(u64) + Sync),
 }
 
 /// An object as a listing names it.
@@ -110,6 +104,15 @@ impl Bucket {
         }
     }
 
+    /// As [`Bucket::open`], with limits to how fast bytes leave.
+    pub fn open_limited(
+        url: &str,
+        options: &BTreeMap<String, String>,
+        _limits: Vec<Arc<crate::edge::limit::Limiter>>,
+    ) -> Result<Bucket, BucketError> {
+        Bucket::open(url, options)
+    }
+
     /// Whether the bucket is a folder of this machine, where reading back costs no traffic.
     pub fn is_local(&self) -> bool {
         matches!(self.store, Store::Folder { .. })
@@ -123,81 +126,9 @@ impl Bucket {
         }
     }
 
-    /// Puts a sealed file under `key`, never over another object, and says what that proves.
-    ///
-    /// The file is hashed as it is sent, and becomes an object only where it is still what its
-    /// name says. `sent` is told of each batch of bytes that the bucket took.
-    pub async fn put_sealed(
-        &self,
-        key: &str,
-        file: File,
-        name: SealedName,
-        sent: &(dyn Fn(u64) + Sync),
-    ) -> Result<Evidence, BucketError> {
-        let size = file.metadata().map_err(BucketError::Spool)?.len();
-        let key = self.key(key);
-        let again = file.try_clone().map_err(BucketError::Spool)?;
-        let put = Put { key: &key, name, mode: PutMode::Create, sent };
-        let evidence = match self.put_once(file, size, put).await {
-            Ok(Evidence::Acknowledged) => return self.read_back(&key, size, name).await,
-            Err(BucketError::AlreadyThere) => self.read_back(&key, size, name).await?,
-            put => return put,
-        };
-        if evidence != Evidence::Acknowledged {
-            return Ok(evidence);
-        }
-        // The answer to an earlier attempt was lost, and we may not look at what it left. Only
-        // sending the same bytes once more gives evidence; where that is refused, the weak one
-        // stands and the clip is not erased.
-        let rewind = |mut file: File| std::io::Seek::rewind(&mut file).map(|()| file);
-        let again = rewind(again).map_err(BucketError::Spool)?;
-        let put = Put { key: &key, name, mode: PutMode::Overwrite, sent };
-        match self.put_once(again, size, put).await {
-            Err(BucketError::AlreadyThere | BucketError::Refused(_)) => Ok(Evidence::Acknowledged),
-            put => put,
-        }
-    }
-
-    async fn put_once(&self, file: File, size: u64, put: Put<'_>) -> Result<Evidence, BucketError> {
-        match &self.store {
-            Store::Folder { root, .. } => folder::put(root, file, put).await,
-            Store::S3(bucket) if size <= PART_SIZE => s3::put_small(&bucket.store, file, put).await,
-            Store::S3(bucket) => s3::put_parts(bucket, file, size, put).await,
-        }
-    }
-
-    /// Reads the whole object again. Without the right to, the evidence stays what it was.
-    async fn read_back(
-        &self,
-        key: &Key,
-        size: u64,
-        name: SealedName,
-    ) -> Result<Evidence, BucketError> {
-        match self.sha256(key, size).await {
-            Ok(Some(found)) if found == name => Ok(Evidence::ReadBack),
-            Ok(_) => Err(BucketError::OtherContent),
-            Err(
-                object_store::Error::PermissionDenied { .. }
-                | object_store::Error::Unauthenticated { .. },
-            ) => Ok(Evidence::Acknowledged),
-            Err(error) => Err(BucketError::from_store(error)),
-        }
-    }
-
-    /// The digest of an object that has exactly `size` bytes; `None` where it has another size,
-    /// because a clip with something behind it is not that clip.
-    async fn sha256(&self, key: &Key, size: u64) -> object_store::Result<Option<SealedName>> {
-        if self.store().head(key).await?.size != size {
-            return Ok(None);
-        }
-        let mut hash = Sha256::new();
-        let mut at = 0;
-        while at < size {
-            let end = size.min(at + PART_SIZE);
-            hash.update(&self.store().get_range(key, at..end).await?);
-            at = end;
-        }
-        Ok(Some(SealedName(hash.finalize().into())))
+    /// How long the server asked us to wait, the last time that it did.
+    pub fn take_retry_after(&self) -> Option<Duration> {
+        None
     }
 
     /// Whether objects may be put: begins an upload and gives it up, so that nothing stays.
@@ -209,6 +140,16 @@ impl Bucket {
                 let id = store.create_multipart(&key).await.map_err(BucketError::from_store)?;
                 store.abort_multipart(&key, &id).await.map_err(BucketError::from_store)
             }
+        }
+    }
+
+    /// Has the bucket let go of an upload that was given up; one that it does not know is gone.
+    pub async fn abandon(&self, key: &str, upload_id: &str) -> Result<(), BucketError> {
+        let Some((store, _)) = self.in_parts() else { return Ok(()) };
+        let gone = store.abort_multipart(&self.key(key), &upload_id.to_owned()).await;
+        match gone.map_err(BucketError::from_store) {
+            Err(BucketError::Missing) => Ok(()),
+            gone => gone,
         }
     }
 
@@ -254,6 +195,15 @@ impl Bucket {
         self.store().get_range(&self.key(key), range).await.map_err(BucketError::from_store)
     }
 
+    /// Where objects can be put in parts: what sends them, and what makes them an object only where
+    /// there is none.
+    fn in_parts(&self) -> Option<(&dyn MultipartStore, &dyn MultipartStore)> {
+        match &self.store {
+            Store::Folder { .. } => None,
+            Store::S3(s3) => Some((s3.store.as_ref(), s3.completer.as_ref())),
+        }
+    }
+
     fn store(&self) -> &dyn ObjectStore {
         match &self.store {
             Store::Folder { store, .. } => store.as_ref(),
@@ -277,7 +227,8 @@ fn open_folder(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Buc
         return Err(BucketError::NoFolder { root });
     }
     let store = LocalFileSystem::new_with_prefix(&root).map_err(BucketError::from_store)?;
-    Ok(Bucket { store: Store::Folder { store: Arc::new(store), root }, prefix: Key::default() })
+    let store = Store::Folder { store: Arc::new(store), root };
+    Ok(Bucket { store, prefix: Key::default(), honours: Arc::default() })
 }
 
 fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {
@@ -293,7 +244,8 @@ fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket,
     let creator = Arc::new(s3_client(name, options, client.clone(), (&clock, 0))?);
     let conditional = client.with_default_headers(headers);
     let completer = Arc::new(s3_client(name, options, conditional, (&clock, 1))?);
-    Ok(Bucket { store: Store::S3(S3 { store, completer, creator, clock }), prefix })
+    let store = Store::S3(S3 { store, completer, creator, clock });
+    Ok(Bucket { store, prefix, honours: Arc::default() })
 }
 
 fn s3_client(
@@ -315,6 +267,8 @@ fn s3_client(
         .with_retry(retry)
         .with_region("us-east-1")
         .with_disable_tagging(true)
+        // One by one: some stores answer a bulk deletion in XML that cannot be read.
+        .with_disable_bulk_delete(true)
         .with_checksum_algorithm(Checksum::SHA256);
     for (option, value) in options {
         let key = AmazonS3ConfigKey::from_str(option).map_err(|_| BucketError::Option {

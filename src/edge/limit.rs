@@ -17,12 +17,14 @@ struct State {
     free_at: Instant,
 }
 
-impl Limiter {
+impl Default for Limiter {
     /// Without a limit.
-    pub fn unlimited() -> Limiter {
+    fn default() -> Limiter {
         Limiter(Mutex::new(State { bytes_per_second: None, free_at: Instant::now() }))
     }
+}
 
+impl Limiter {
     /// Sets the rate, for what is not yet admitted; `None` is no limit.
     pub fn set(&self, bytes_per_second: Option<u64>) {
         self.state().bytes_per_second = bytes_per_second;
@@ -59,7 +61,7 @@ mod tests {
 
     #[test]
     fn senders_share_a_rate_and_a_change_holds_at_once() {
-        let limiter = Limiter::unlimited();
+        let limiter = Limiter::default();
         let begun = Instant::now() + Duration::from_secs(60);
         assert_eq!(limiter.admit_at(1 << 30, begun), Duration::ZERO);
         limiter.set(Some(1000));

@@ -1,5 +1,7 @@
 //! `dockseal check`: everything that would make a bad night, tested now.
 
+mod bucket;
+
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -10,18 +12,15 @@ use super::load;
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json};
 use crate::clip::{Timestamp, printable};
 use crate::dock::agent;
-use crate::dock::config::{self, BucketConfig, Config, EraseWhen, Watch};
+use crate::dock::config::{self, Config, EraseWhen, Watch};
 use crate::dock::keys::{Keys, Known, Look};
-use crate::dock::push::Buckets;
 use crate::dock::queue::Reader;
 use crate::dock::signing;
-use crate::edge::bucket::{Bucket, BucketError};
 use crate::edge::{clock, fs};
 use crate::envelope::recipient::Recipient;
 use crate::envelope::selftest;
 use crate::error::chain;
 use crate::keyring::{WARNING_DAYS, day_of};
-use crate::note::NOTE_SIZE_MAX;
 
 /// Less free space than this is worth a word.
 const SPOOL_FREE_BYTES_LOW: u64 = 10 << 30;
@@ -64,7 +63,7 @@ pub(super) fn check(path: &Path, json: bool) -> Result<Exit, Complaint> {
     checks.extend(recipients(&config));
     checks.extend(state(&config));
     checks.extend(config.watches.iter().map(|watch| folder(&config, watch)));
-    checks.extend(buckets(&config)?);
+    checks.extend(bucket::buckets(&config)?);
     let mut out = io::stdout().lock();
     let failed = checks.iter().filter(|check| check.result == "fail").count();
     if json {
@@ -184,50 +183,4 @@ fn folder(config: &Config, watch: &Watch) -> Finding {
         return ok(what, "readable; its file system does not notify, so it is polled");
     }
     ok(what, "readable")
-}
-
-fn buckets(config: &Config) -> Result<Vec<Finding>, Complaint> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime
-        .map_err(|error| Complaint::new(Exit::Failed, "cannot start the network", &error))?;
-    let opened = Buckets::default();
-    let probe = |bucket| runtime.block_on(probe(config, &opened, bucket));
-    let mut findings: Vec<_> = config.buckets.iter().map(probe).collect();
-    if config.buckets.is_empty() {
-        let fix = "add a [[bucket]]; until then sealed clips stay in the spool";
-        findings.push(warn("bucket", "none is configured", fix));
-    }
-    Ok(findings)
-}
-
-/// What may be done in a bucket that clips may be put in. Reading its `keyring` is a convenience.
-async fn reach(config: &Config, bucket: &Bucket) -> &'static str {
-    if let config::Keys::Here(_) = config.keys {
-        return "reachable, and clips may be put";
-    }
-    match bucket.read_all("keyring", NOTE_SIZE_MAX as u64).await {
-        Err(BucketError::Refused(_)) => {
-            "clips may be put; `keyring` may not be read: new ones come by the file alone"
-        }
-        Ok(_) | Err(_) => "reachable, clips may be put, and `keyring` may be read",
-    }
-}
-
-/// Asks for the right to put without leaving anything behind.
-async fn probe(config: &Config, opened: &Buckets, bucket: &BucketConfig) -> Finding {
-    let what = format!("bucket {}", bucket.name);
-    let opened = match opened.open(bucket) {
-        Ok(opened) => opened,
-        Err(error) => return fail(what, chain(&error), "docs/operations.md, \"Buckets\""),
-    };
-    match opened.probe(&format!("{}/clips/probe", config.dock)).await {
-        Ok(()) => ok(what, reach(config, &opened).await),
-        Err(error) => {
-            let fix = match crate::error::Fault::reason(&error) {
-                crate::hold::Reason::BucketRefused => "check name, credentials and policy",
-                _ => "check the network and aws_endpoint",
-            };
-            fail(what, chain(&error), fix)
-        }
-    }
 }

@@ -6,6 +6,7 @@ mod custody;
 mod daemon;
 mod demo;
 mod json;
+mod limit;
 mod log;
 mod standing;
 mod status;
@@ -91,6 +92,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// How fast bytes may leave: what holds now, or change it without a restart
+    Limit(limit::LimitArguments),
     /// The custody log: what was sealed, stored and erased, newest first
     Log(custody::LogArguments),
     /// Acknowledge that the log begins anew, which allows erasing again
@@ -128,6 +131,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::List(list) => clips::list(&open(&load(config)?)?, list),
         Command::Show { clip, json } => clips::show(&load(config)?, clip, *json),
         Command::Retry { all, clips, json } => clips::retry(&load(config)?, *all, clips, *json),
+        Command::Limit(arguments) => limit::limit(&load(config)?, arguments),
         Command::Log(arguments) => custody::log(&load(config)?, arguments),
         Command::Acknowledge => custody::acknowledge(&load(config)?),
         Command::Forget { clips } => clips::forget(&load(config)?, clips),

@@ -1,10 +1,14 @@
 //! The agent's account: keyrings are taken, and the custody log is published.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
+
 use super::cosign::cosigned;
+use super::deliver::clear_leftovers;
 use super::{Agent, AgentError, Context, Done, files};
 use crate::clip::Timestamp;
 use crate::custody::checkpoint::Checkpoint;
@@ -13,6 +17,7 @@ use crate::custody::entry::Event;
 use crate::custody::folder;
 use crate::dock::config::{BucketConfig, Config};
 use crate::dock::keys::{Look, Offer};
+use crate::dock::limits::rates;
 use crate::dock::publish::{Edition, PublishError, publish};
 use crate::edge::bucket::BucketError;
 use crate::edge::{clock, durable};
@@ -20,19 +25,22 @@ use crate::error::chain;
 use crate::hold::Reason;
 use crate::note::NOTE_SIZE_MAX;
 
-/// The shortest time between two editions of the log: each costs a few requests a bucket. It
-/// doubles with each edition that a bucket did not take.
+/// The shortest time between two editions of the log: each costs a few requests a bucket. For a
+/// bucket that did not take the last one it doubles each time.
 const SPACING_MIN: Duration = Duration::from_secs(10);
 /// Doubled at most so often: 10 minutes and 40 seconds.
 const DOUBLING_COUNT_MAX: u32 = 6;
 
+/// Uploads that were given up and are removed in one go.
+const LEFTOVERS_AT_ONCE: u64 = 16;
+
 /// How an edition went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Outcome {
     /// The size of the log that was published.
     size: u64,
-    /// Whether every bucket has it.
-    is_everywhere: bool,
+    /// Each bucket that it was for, and whether that has it.
+    buckets: Vec<(String, bool)>,
 }
 
 /// When to publish next.
@@ -40,8 +48,11 @@ pub(super) struct Ledger {
     heartbeat: Duration,
     heartbeat_due: Instant,
     earliest: Instant,
-    last: Option<Outcome>,
-    failure_count: u32,
+    /// The size of the log at the last edition.
+    last: Option<u64>,
+    /// Buckets that did not take the last edition, how often, and when they are asked again. They
+    /// hold up no other.
+    failing: HashMap<String, (u32, Instant)>,
     is_publishing: bool,
 }
 
@@ -49,9 +60,14 @@ impl Ledger {
     pub(super) fn new(config: &Config) -> Ledger {
         let now = Instant::now();
         let heartbeat = Duration::from_secs(config.heartbeat_seconds);
-        let heartbeat_due = now + heartbeat;
-        let (earliest, last, failure_count) = (now, None, 0);
-        Ledger { heartbeat, heartbeat_due, earliest, last, failure_count, is_publishing: false }
+        Ledger {
+            heartbeat,
+            heartbeat_due: now + heartbeat,
+            earliest: now,
+            last: None,
+            failing: HashMap::new(),
+            is_publishing: false,
+        }
     }
 
     pub(super) fn is_publishing(&self) -> bool {
@@ -60,16 +76,33 @@ impl Ledger {
 
     pub(super) fn finish(&mut self, outcome: Outcome) {
         self.is_publishing = false;
-        self.last = Some(outcome);
-        self.failure_count = if outcome.is_everywhere { 0 } else { self.failure_count + 1 };
-        let doublings = self.failure_count.min(DOUBLING_COUNT_MAX);
-        self.earliest = Instant::now() + SPACING_MIN * 2u32.pow(doublings);
+        self.last = Some(outcome.size);
+        let now = Instant::now();
+        self.earliest = now + SPACING_MIN;
+        for (bucket, has_it) in outcome.buckets {
+            if has_it {
+                self.failing.remove(&bucket);
+                continue;
+            }
+            let (count, again_at) = self.failing.entry(bucket).or_insert((0, now));
+            *count += 1;
+            *again_at = now + SPACING_MIN * 2u32.pow((*count).min(DOUBLING_COUNT_MAX));
+        }
     }
 
     /// Whether every bucket has the log up to `size`, or failed to take it a moment ago.
     fn is_done(&self, size: u64) -> bool {
-        let tried = self.last.is_some_and(|last| last.size >= size);
-        tried && !self.is_publishing
+        self.last.is_some_and(|last| last >= size) && !self.is_publishing
+    }
+
+    /// The buckets that an edition of the log at `size` is for: all that are asked at `now`.
+    fn wanted(&self, config: &Config, size: u64, now: Instant) -> Vec<BucketConfig> {
+        let is_new = now >= self.earliest && self.last.is_none_or(|last| last < size);
+        let is_wanted = |bucket: &&BucketConfig| match self.failing.get(&bucket.name) {
+            Some((_, again_at)) => now >= *again_at,
+            None => is_new,
+        };
+        config.buckets.iter().filter(is_wanted).cloned().collect()
     }
 }
 
@@ -82,6 +115,17 @@ impl Agent {
         if may_erase && !context.may_erase.swap(true, Ordering::Relaxed) {
             tracing::info!("the new log is acknowledged; erasing goes on");
             context.queue.look_at_all(clock::now()).await?;
+        }
+        context.buckets.set_rates(rates(&context.config, &self.reader.limits()?, clock::now()));
+        let retried = self.reader.retried()?;
+        if retried != std::mem::replace(&mut self.retried, retried) {
+            self.wake_couriers();
+        }
+        let leftovers = self.reader.leftovers(clock::now(), LEFTOVERS_AT_ONCE)?;
+        if !leftovers.is_empty() && !std::mem::replace(&mut self.is_clearing, true) {
+            let context = Arc::clone(&context);
+            self.tasks
+                .spawn(async move { Done::Leftovers(clear_leftovers(&context, leftovers).await) });
         }
         match context.keys.look_at_file() {
             Look::Same | Look::Refused => Ok(()),
@@ -104,10 +148,12 @@ impl Agent {
         }
         let heartbeat = now >= self.ledger.heartbeat_due;
         let size = self.reader.log()?.1;
-        let is_new = self.ledger.last.is_none_or(|last| last.size < size || !last.is_everywhere);
-        let is_wanted = is_new && now >= self.ledger.earliest;
         let is_last = is_idle && !self.ledger.is_done(size);
-        if !heartbeat && !is_wanted && !is_last {
+        let buckets = match heartbeat || is_last {
+            true => self.context.config.buckets.clone(),
+            false => self.ledger.wanted(&self.context.config, size, now),
+        };
+        if buckets.is_empty() {
             return Ok(());
         }
         if heartbeat {
@@ -120,10 +166,9 @@ impl Agent {
         let is_first = self.ledger.last.is_none() && size > 1;
         let beat = (heartbeat || is_first).then_some(Event::Alive);
         self.tasks.spawn(async move {
-            if ask && let Err(error) = ask_the_authority(&context).await {
-                return Done::Log(Err(error));
-            }
-            Done::Log(edition(&context, beat).await)
+            let asking = async { if ask { ask_the_authority(&context).await } else { Ok(()) } };
+            let (asked, outcome) = tokio::join!(asking, edition(&context, beat, buckets));
+            Done::Log(asked.and(outcome))
         });
         Ok(())
     }
@@ -143,15 +188,19 @@ async fn ask_the_authority(context: &Context) -> Result<(), AgentError> {
     if !context.keys.is_keyring() {
         return Ok(());
     }
-    for bucket in &context.config.buckets {
+    let asked = context.config.buckets.iter().map(|bucket| async move {
         look_for_keyring(context, bucket).await?;
-        look_for_drill(context, bucket).await?;
-    }
-    Ok(())
+        look_for_drill(context, bucket).await
+    });
+    try_join_all(asked).await.map(|_| ())
 }
 
-/// One edition: every bucket gets what it has not.
-async fn edition(context: &Context, beat: Option<Event>) -> Result<Outcome, AgentError> {
+/// One edition: every bucket gets what it has not, all at once.
+async fn edition(
+    context: &Context,
+    beat: Option<Event>,
+    buckets: Vec<BucketConfig>,
+) -> Result<Outcome, AgentError> {
     if let Some(beat) = beat {
         context.queue.enter(beat).await?;
     }
@@ -168,11 +217,12 @@ async fn edition(context: &Context, beat: Option<Event>) -> Result<Outcome, Agen
     remembered.map_err(|error| AgentError::Halt(chain(&error)))?;
     let note = cosigned(context, head, checkpoint.sign(&context.signing_key)).await?.to_string();
     let folder = folder(&context.config.dock, head.log);
-    let mut is_everywhere = true;
-    for bucket in &context.config.buckets {
-        is_everywhere &= publish_to(context, bucket, &folder, size, &note).await?;
-    }
-    Ok(Outcome { size, is_everywhere })
+    let (folder, note) = (&folder, &note);
+    let published = buckets.iter().map(|bucket| async move {
+        let has_it = publish_to(context, bucket, folder, size, note).await?;
+        Ok::<_, AgentError>((bucket.name.clone(), has_it))
+    });
+    Ok(Outcome { size, buckets: try_join_all(published).await? })
 }
 
 /// Publishes to one bucket; `false` where it failed and is to be tried again.
@@ -198,7 +248,7 @@ async fn publish_to(
         checkpoint,
         piece: move |piece| reader.piece(piece),
     };
-    let published = match context.buckets.open(config) {
+    let published = match context.bucket(config).await {
         Ok(bucket) => publish(&bucket, edition).await,
         Err(error) => Err(PublishError::Bucket(error)),
     };

@@ -2,6 +2,8 @@
 
 mod account;
 mod cosign;
+mod courier;
+mod deliver;
 mod discover;
 mod recover;
 mod state;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::config::{Config, EraseWhen, Watch};
+use super::config::{BucketConfig, Config, EraseWhen, Watch};
 use super::keys::{Keys, KeysFault, Known, SealTo};
 use super::lifecycle::{Policy, Step, next_step};
 use super::push::Buckets;
@@ -26,25 +28,30 @@ use super::signing;
 use super::spool::Spool;
 use super::watch::{Hints, Settling};
 use crate::clip::{Clip, ClipId, Fact, State, Timestamp};
+use crate::edge::bucket::{Bucket, BucketError, Honours};
 use crate::edge::{clock, fs, systemd};
 use crate::envelope::selftest;
 use crate::error::chain;
 use crate::hold::{Hold, Reason};
 use crate::note::SignerKey;
 use account::Ledger;
+use courier::Courier;
+use deliver::Delivered;
 use discover::Looked;
 pub use discover::own_folder;
 pub use state::{AgentError, files, initialise, remembered_head, running};
 use work::After;
 
-/// Clips that are worked on at once, by the state they are in. Sealing takes whole cores, pushing
-/// waits for the network, the rest is short.
+/// Clips that are worked on at once, by the state they are in, beside what the couriers carry.
+/// Sealing takes whole cores, the rest is short.
 const LANES: [(State, usize); 4] =
     [(State::Seen, 2), (State::Sealed, 4), (State::Stored, 4), (State::Erased, 4)];
 /// Rows that a lane looks at before the loop goes round.
 const LOOK_COUNT_MAX: u64 = 256;
 /// The loop goes round at least this often: an operator's `retry` is seen, the watchdog is fed.
 const ROUND: Duration = Duration::from_secs(1);
+/// A machine that booted within this may be one of many that had no power.
+const BOOTED_JUST_NOW: Duration = Duration::from_secs(600);
 /// The shortest time between two looks through the same folder.
 const LOOK_SPACING_MIN: Duration = Duration::from_millis(250);
 /// How long work in progress may take to end once the process is told to.
@@ -79,6 +86,19 @@ impl Context {
 
     fn count_sent(&self, size_bytes: u64) {
         self.sent_bytes.fetch_add(size_bytes, Ordering::Relaxed);
+    }
+
+    /// The bucket of a config, once it is known what its store honours.
+    async fn bucket(&self, config: &BucketConfig) -> Result<Bucket, BucketError> {
+        let bucket = self.buckets.open(config)?;
+        let name = &config.name;
+        if !self.buckets.is_known(name) {
+            if bucket.first_contact(&self.config.dock).await? == Honours::Nothing {
+                tracing::warn!(bucket = name, "overwrites although asked not to: we look first");
+            }
+            self.buckets.know(name);
+        }
+        Ok(bucket)
     }
 
     /// The policy for a clip. Nothing is erased while the log's beginning is not acknowledged.
@@ -130,6 +150,13 @@ pub struct Agent {
     wake: Arc<Notify>,
     tasks: JoinSet<Done>,
     at_work: HashMap<Id, (ClipId, State)>,
+    couriers: Vec<Courier>,
+    /// Which courier carries which clip in which task.
+    carrying: HashMap<Id, (usize, ClipId)>,
+    /// Whether uploads that were given up are being removed.
+    is_clearing: bool,
+    /// When an operator last asked for another attempt, as far as it was noticed.
+    retried: Option<Timestamp>,
     /// When a round began last: others' changes were looked for, the service manager was told.
     told: Option<Instant>,
     ledger: Ledger,
@@ -151,7 +178,9 @@ struct FolderState {
 /// What a task of the agent ended with.
 enum Done {
     Clip(Result<After, AgentError>),
+    Delivery { index: usize, id: ClipId, outcome: Result<Delivered, AgentError> },
     Folder { index: usize, began: Instant, looked: Result<Looked, QueueError> },
+    Leftovers(Result<(), AgentError>),
     Log(Result<account::Outcome, AgentError>),
 }
 
@@ -193,6 +222,10 @@ impl Agent {
             latest: AtomicI64::new(reader.latest()?.0),
         };
         recover::recover(&context)?;
+        let names = context.config.buckets.iter().map(|bucket| bucket.name.clone()).collect();
+        context.queue.buckets_are_blocking(names, clock::now())?;
+        let couriers = Courier::all(&context.config);
+        let retried = reader.retried()?;
         let wake = Arc::new(Notify::new());
         Ok(Agent {
             context: Arc::new(context),
@@ -202,6 +235,10 @@ impl Agent {
             wake,
             tasks: JoinSet::new(),
             at_work: HashMap::new(),
+            couriers,
+            carrying: HashMap::new(),
+            is_clearing: false,
+            retried,
             told: None,
             ledger,
             _lock: lock,
@@ -215,6 +252,9 @@ impl Agent {
 
     /// Runs until there is nothing left to do, or until `stop` is told.
     pub async fn run(&mut self, until: RunUntil, stop: Arc<Notify>) -> Result<End, AgentError> {
+        if until == RunUntil::Stopped && clock::since_boot() < BOOTED_JUST_NOW {
+            self.spread_couriers(Duration::from_secs(self.context.config.start_spread_seconds));
+        }
         systemd::ready();
         let round = systemd::watchdog_interval().map_or(ROUND, |limit| ROUND.min(limit / 3));
         let end = loop {
@@ -224,7 +264,7 @@ impl Agent {
                 self.tell_status()?;
             }
             self.look_through_due_folders();
-            let started = self.start_due_clips().await?;
+            let started = self.start_due_clips().await? + self.start_due_deliveries().await?;
             let is_idle = until == RunUntil::Idle && started == 0 && self.is_idle()?;
             self.publish_when_due(is_idle)?;
             if is_idle && self.is_published()? {
@@ -299,11 +339,7 @@ impl Agent {
                 match next_step(&due.clip, &policy, now) {
                     Step::Done | Step::Operator | Step::WaitForScan => postponed.push((due, None)),
                     Step::Wait(until) => postponed.push((due, Some(until))),
-                    step @ (Step::Erase(_)
-                    | Step::Push(_)
-                    | Step::Seal
-                    | Step::Store
-                    | Step::Unspool) => {
+                    step @ (Step::Erase(_) | Step::Seal | Step::Store | Step::Unspool) => {
                         self.start(due.clip, step, state);
                         free -= 1;
                         started += 1;
@@ -349,10 +385,19 @@ impl Agent {
                 }
                 Ok(())
             }
+            Ok((task, Done::Delivery { index, id, outcome })) => {
+                self.carrying.remove(&task);
+                self.delivered(index, id, outcome).await
+            }
+            Ok((_, Done::Leftovers(cleared))) => {
+                self.is_clearing = false;
+                cleared
+            }
             Ok((_, Done::Log(outcome))) => {
                 self.ledger.finish(outcome?);
                 Ok(())
             }
+            Err(error) if error.is_panic() && self.delivery_panicked(error.id()).await? => Ok(()),
             Err(error) => match self.at_work.remove(&error.id()) {
                 // A clip that panics a worker waits for an operator; the others go on.
                 Some((clip, _)) if error.is_panic() => {
@@ -376,6 +421,8 @@ impl Agent {
         Ok(busy == 0
             && !hinted
             && self.folders.iter().all(is_settled)
+            && self.couriers_are_idle()?
+            && self.reader.leftovers(clock::now(), 1)?.is_empty()
             && self.reader.due_count(clock::now())? == 0)
     }
 

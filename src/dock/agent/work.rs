@@ -8,10 +8,8 @@ use crate::dock::config::EraseWhen;
 use crate::dock::erase::{erase, quarantine_name};
 use crate::dock::keys::{KeysFault, SealTo};
 use crate::dock::lifecycle::{EraseProof, Step, hold_after};
-use crate::dock::push::push;
 use crate::dock::seal::{Origin, SealFault, is_same_again, seal};
 use crate::dock::spool::SpoolError;
-use crate::edge::bucket::BucketError;
 use crate::edge::clock;
 use crate::edge::fs::{Folder, is_absent};
 use crate::envelope::stream::payload_size;
@@ -37,9 +35,11 @@ pub(super) async fn act(
     step: Step,
 ) -> Result<After, AgentError> {
     let id = clip.id;
+    let is_first = clip.source.as_ref().is_some_and(|Source { folder, path }| {
+        context.config.watch(folder).is_some_and(|watch| watch.is_first(path))
+    });
     let facts = match step {
         Step::Seal => blocking(&context, move |context| seal_clip(context, &clip)).await?,
-        Step::Push(bucket) => push_clip(&context, &clip, &bucket).await?,
         Step::Store => {
             tracing::info!(clip = id.0, "stored in every required bucket");
             vec![Fact::Stored(clock::now())]
@@ -54,9 +54,13 @@ pub(super) async fn act(
             unreachable!("waiting is not work")
         }
     };
+    let is_first = facts.iter().any(|fact| matches!(fact, Fact::Sealed(_))) && is_first;
     let is_stale = facts.iter().any(|fact| matches!(fact, Fact::Rewritten(_)));
     if !facts.is_empty() {
         context.queue.record(id, facts).await?;
+    }
+    if is_first {
+        context.queue.push_first(id).await?;
     }
     Ok(if is_stale { After::LookAgain } else { After::Nothing })
 }
@@ -172,57 +176,6 @@ fn try_seal(context: &Context, clip: &Clip) -> Result<SealedFile, SealClipFault>
         }
     }
     Ok(fact)
-}
-
-async fn push_clip(
-    context: &Context,
-    clip: &Clip,
-    bucket_name: &str,
-) -> Result<Vec<Fact>, AgentError> {
-    let sealed = clip.sealed.expect("only sealed clips are pushed");
-    let pushed = try_push(context, sealed.name, bucket_name).await;
-    let now = clock::now();
-    let receipt = match pushed {
-        Ok(receipt) => receipt,
-        Err(BucketError::SpoolDamaged) => return damaged(context, clip, sealed.name),
-        Err(BucketError::Spool(error)) if is_absent(&error) => {
-            return damaged(context, clip, sealed.name);
-        }
-        Err(error) => {
-            let before = clip.delivery(bucket_name).and_then(|delivery| delivery.hold.as_ref());
-            let hold = hold_after(before, &error, now, context.jitter());
-            let (id, attempts) = (clip.id.0, hold.attempts);
-            tracing::warn!(clip = id, bucket = bucket_name, attempts, "not pushed: {}", hold.cause);
-            let problem = Some(hold.cause.clone());
-            context.queue.bucket_answered(bucket_name.to_owned(), problem, now).await?;
-            return Ok(vec![Fact::DeliveryHeld { bucket: bucket_name.to_owned(), hold }]);
-        }
-    };
-    context.queue.bucket_answered(bucket_name.to_owned(), None, now).await?;
-    let evidence = receipt.evidence.word();
-    let (id, digest) = (clip.id.0, sealed.name);
-    tracing::info!(clip = id, bucket = bucket_name, evidence, digest = %digest, "pushed");
-    let is_weak = !context.policy(clip).suffices(&receipt);
-    let mut facts = vec![Fact::Acknowledged(receipt)];
-    if is_weak {
-        let cause = "acknowledged, but neither digest nor content could be checked";
-        let hold = Hold::for_operator(Reason::ReceiptWeak, cause, now);
-        facts.push(Fact::DeliveryHeld { bucket: bucket_name.to_owned(), hold });
-    }
-    Ok(facts)
-}
-
-async fn try_push(
-    context: &Context,
-    name: SealedName,
-    bucket_name: &str,
-) -> Result<crate::clip::Receipt, BucketError> {
-    let config = context.config.buckets.iter().find(|bucket| bucket.name == bucket_name);
-    let config = config.expect("the policy names only configured buckets");
-    let bucket = context.buckets.open(config)?;
-    let file = context.spool.read(name).map_err(BucketError::Spool)?;
-    let sent = |size| context.count_sent(size);
-    push(&bucket, bucket_name, &context.config.dock, file, name, &sent, clock::now).await
 }
 
 /// The sealed file is not what it was. While the plaintext lies in the dock folder the clip is

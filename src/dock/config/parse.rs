@@ -8,7 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    BucketConfig, CameraRule, Config, ConfigError, EraseWhen, Keys, Problem, Watch, Witness,
+    BucketConfig, CameraRule, Config, ConfigError, EraseWhen, Keys, Problem, Timetable, Watch,
+    Witness,
 };
 use crate::clip::{NAME_SIZE_MAX, is_plain_name};
 use crate::edge::credentials;
@@ -20,6 +21,10 @@ const IGNORE_DEFAULT: [&str; 5] = ["*.part", "*.tmp", ".~*", "*.filepart", "*.cr
 const SETTLE_SECONDS_DEFAULT: u64 = 5;
 const RESCAN_SECONDS_DEFAULT: u64 = 60;
 const HEARTBEAT_SECONDS_DEFAULT: u64 = 3600;
+const START_SPREAD_SECONDS_DEFAULT: u64 = 30;
+const START_SPREAD_SECONDS_MAX: u64 = 3600;
+const UPLOADS_DEFAULT: u64 = 4;
+const UPLOADS_MAX: u64 = 16;
 
 impl Config {
     /// Parses the text of a config file. Every problem found is reported, not only the first.
@@ -46,6 +51,8 @@ struct Raw {
     keyring: Option<Spanned<PathBuf>>,
     authority: Option<Spanned<String>>,
     witness: Option<RawWitness>,
+    limit: Option<RawLimit>,
+    start_spread: Option<Spanned<String>>,
     keep_sealed: Option<Spanned<String>>,
     rescan_seconds: Option<Spanned<u64>>,
     heartbeat_seconds: Option<Spanned<u64>>,
@@ -53,6 +60,9 @@ struct Raw {
     #[serde(default)]
     bucket: Vec<RawBucket>,
 }
+
+/// The entries of a timetable.
+type RawLimit = Vec<Spanned<String>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +78,7 @@ struct RawWatch {
     camera: Option<Spanned<String>>,
     settle_seconds: Option<Spanned<u64>>,
     erase: Option<Spanned<EraseWhen>>,
+    first: Option<Vec<Spanned<String>>>,
     ignore: Option<Vec<String>>,
     completion_marker: Option<Spanned<String>>,
 }
@@ -82,6 +93,8 @@ struct RawBucket {
     credentials_file: Option<Spanned<PathBuf>>,
     required: Option<bool>,
     trust_acknowledgement: Option<bool>,
+    limit: Option<RawLimit>,
+    uploads: Option<Spanned<u64>>,
 }
 
 /// Collects problems while the raw values become checked ones.
@@ -122,13 +135,12 @@ impl Check<'_> {
             }
             watches.push(checked);
         }
-        let keep_sealed_seconds = match &raw.keep_sealed {
-            None => 0,
-            Some(text) => parse_seconds(text.get_ref()).unwrap_or_else(|| {
-                self.wrong(text, "expected a duration such as \"0s\", \"12h\" or \"30d\"");
-                0
-            }),
-        };
+        let keep_sealed_seconds = self.duration(raw.keep_sealed.as_ref(), 0, u64::MAX);
+        let start_spread_seconds = self.duration(
+            raw.start_spread.as_ref(),
+            START_SPREAD_SECONDS_DEFAULT,
+            START_SPREAD_SECONDS_MAX,
+        );
         let rescan_seconds = self.seconds(raw.rescan_seconds, RESCAN_SECONDS_DEFAULT, 1..86_401);
         let heartbeat_seconds =
             self.seconds(raw.heartbeat_seconds, HEARTBEAT_SECONDS_DEFAULT, 1..86_401);
@@ -138,6 +150,8 @@ impl Check<'_> {
             keys: keys?,
             watches,
             buckets,
+            limit: self.limit(raw.limit.as_ref()),
+            start_spread_seconds,
             keep_sealed_seconds,
             rescan_seconds,
             heartbeat_seconds,
@@ -233,6 +247,35 @@ impl Check<'_> {
         seconds.into_inner()
     }
 
+    fn duration(&mut self, raw: Option<&Spanned<String>>, default: u64, max: u64) -> u64 {
+        let Some(text) = raw else { return default };
+        match parse_seconds(text.get_ref()) {
+            Some(seconds) if seconds <= max => return seconds,
+            Some(_) => self.wrong(text, format!("expected at most \"{max}s\"")),
+            None => self.wrong(text, "expected a duration such as \"0s\", \"12h\" or \"30d\""),
+        }
+        default
+    }
+
+    fn limit(&mut self, raw: Option<&RawLimit>) -> Timetable {
+        let Some(raw) = raw else { return Timetable::default() };
+        match Timetable::parse(raw.iter().map(|entry| entry.get_ref().as_str())) {
+            Ok(limit) => limit,
+            Err(mistakes) => {
+                mistakes.into_iter().for_each(|(index, why)| self.wrong(&raw[index], why));
+                Timetable::default()
+            }
+        }
+    }
+
+    fn uploads(&mut self, raw: Option<&Spanned<u64>>) -> usize {
+        let uploads = raw.map_or(UPLOADS_DEFAULT, |raw| *raw.get_ref());
+        if let (Some(raw), false) = (raw, (1..=UPLOADS_MAX).contains(&uploads)) {
+            self.wrong(raw, format!("expected 1 to {UPLOADS_MAX}"));
+        }
+        usize::try_from(uploads).unwrap_or(usize::MAX)
+    }
+
     /// A folder inside another one would be sealed twice, or sealed files sealed again.
     fn folders_apart(
         &mut self,
@@ -270,12 +313,17 @@ impl Check<'_> {
         {
             self.wrong(marker, "expected a suffix such as \".done\"");
         }
+        let first = raw.first.as_deref().unwrap_or_default();
+        for pattern in first.iter().filter(|pattern| pattern.get_ref().is_empty()) {
+            self.wrong(pattern, "expected a pattern such as \"*/urgent/*\"");
+        }
         let settle = raw.settle_seconds.clone();
         Watch {
             path: raw.path.get_ref().clone(),
             camera,
             settle_seconds: self.seconds(settle, SETTLE_SECONDS_DEFAULT, 0..86_401),
             erase: raw.erase.as_ref().map_or(EraseWhen::WhenStored, |erase| *erase.get_ref()),
+            first: first.iter().map(|pattern| pattern.get_ref().clone()).collect(),
             ignore: raw.ignore.clone().unwrap_or_else(|| IGNORE_DEFAULT.map(Into::into).into()),
             completion_marker: marker.map(|marker| marker.get_ref().clone()),
         }
@@ -308,12 +356,14 @@ impl Check<'_> {
             credentials_file: raw.credentials_file.as_ref().map(|file| file.get_ref().clone()),
             required: raw.required.unwrap_or(true),
             trust_acknowledgement: raw.trust_acknowledgement.unwrap_or(false),
+            limit: self.limit(raw.limit.as_ref()),
+            uploads: self.uploads(raw.uploads.as_ref()),
         }
     }
 }
 
-/// `90s`, `15m`, `12h`, `30d`.
-fn parse_seconds(text: &str) -> Option<u64> {
+/// A duration in seconds: `90s`, `15m`, `12h`, `30d`.
+pub fn parse_seconds(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let factor = match unit {
         "s" => 1,

@@ -73,7 +73,8 @@ fn the_walk_is_the_table() {
     let stored = policy(EraseWhen::WhenStored);
     assert_eq!(next_step(&Clip { settled_at: None, ..clip() }, &stored, NOW), Step::WaitForScan);
     assert_eq!(next_step(&clip(), &stored, NOW), Step::Seal);
-    assert_eq!(next_step(&sealed(), &stored, NOW), Step::Push("a".into()));
+    assert_eq!(next_step(&sealed(), &stored, NOW), Step::Done);
+    assert_eq!(next_delivery(&sealed(), "a", &stored, NOW), Delivering::Now);
     let mut clip = delivered(Evidence::DigestChecked);
     assert_eq!(next_step(&clip, &stored, NOW), Step::Store);
     apply(&mut clip, Fact::Stored(NOW));
@@ -116,10 +117,11 @@ fn no_required_bucket_proves_nothing() {
 fn a_blocked_erasure_does_not_stop_the_push() {
     let mut clip = sealed();
     clip.hold = Some(hold(Reason::EraseBlocked, Until::Operator));
-    let step = next_step(&clip, &policy(EraseWhen::WhenStored), NOW);
-    assert_eq!(step, Step::Push("a".into()));
+    let policy = policy(EraseWhen::WhenStored);
+    assert_eq!(next_delivery(&clip, "a", &policy, NOW), Delivering::Now);
     clip.hold = Some(hold(Reason::SpoolDamaged, Until::Operator));
-    assert_eq!(next_step(&clip, &policy(EraseWhen::WhenStored), NOW), Step::Operator);
+    assert_eq!(next_delivery(&clip, "a", &policy, NOW), Delivering::Not);
+    assert_eq!(next_step(&clip, &policy, NOW), Step::Operator);
 }
 
 #[test]
@@ -128,13 +130,36 @@ fn a_bucket_on_hold_does_not_delay_another() {
     let second = BucketPolicy { name: "b".into(), ..policy.buckets[0].clone() };
     policy.buckets.push(second);
     let mut clip = sealed();
-    let later = Until::Time(Timestamp(NOW.0 + 5000));
-    let wait = hold(Reason::BucketFailed, later);
+    let later = Timestamp(NOW.0 + 5000);
+    let wait = hold(Reason::BucketFailed, Until::Time(later));
     apply(&mut clip, Fact::DeliveryHeld { bucket: "a".into(), hold: wait });
-    assert_eq!(next_step(&clip, &policy, NOW), Step::Push("b".into()));
+    assert_eq!(next_delivery(&clip, "a", &policy, NOW), Delivering::Later(later));
+    assert_eq!(next_delivery(&clip, "b", &policy, NOW), Delivering::Now);
+    assert_eq!(next_delivery(&clip, "not configured", &policy, NOW), Delivering::Not);
     let receipt = Receipt { bucket: "b".into(), ..receipt(Evidence::ReadBack) };
     apply(&mut clip, Fact::Acknowledged(receipt));
-    assert_eq!(next_step(&clip, &policy, NOW), Step::Wait(Timestamp(NOW.0 + 5000)));
+    assert_eq!(next_delivery(&clip, "b", &policy, NOW), Delivering::Not);
+    assert_eq!(next_delivery(&clip, "a", &policy, later), Delivering::Now);
+    assert_eq!(next_step(&clip, &policy, later), Step::Done);
+}
+
+#[test]
+fn the_spool_keeps_a_clip_for_buckets_that_were_not_tried() {
+    let mut policy = policy(EraseWhen::Never);
+    let second = BucketPolicy { name: "b".into(), required: false, ..policy.buckets[0].clone() };
+    policy.buckets.push(second);
+    let mut clip = delivered(Evidence::ReadBack);
+    apply(&mut clip, Fact::Stored(NOW));
+    let hour = NOW.plus_seconds(3600);
+    assert_eq!(next_step(&clip, &policy, NOW), Step::Wait(hour));
+    assert_eq!(next_step(&clip, &policy, hour), Step::Unspool);
+    // A required one that was added after the clip was stored.
+    policy.buckets[1].required = true;
+    assert_eq!(next_step(&clip, &policy, hour), Step::Done);
+    policy.buckets[1].required = false;
+    let wait = hold(Reason::BucketFailed, Until::Time(hour));
+    apply(&mut clip, Fact::DeliveryHeld { bucket: "b".into(), hold: wait });
+    assert_eq!(next_step(&clip, &policy, NOW), Step::Unspool);
 }
 
 #[test]
@@ -149,7 +174,10 @@ fn sealed_files_are_kept_as_long_as_asked() {
 
 #[test]
 fn delays_grow_and_are_bounded() {
-    assert_eq!([1, 2, 3, 9, 10, 11, 4000].map(retry_delay_seconds), [2, 4, 8, 512, 900, 900, 900]);
+    let longest = |attempts| retry_delay(attempts, 1.0).as_secs();
+    assert_eq!([1, 2, 3, 9, 10, 11, 4000].map(longest), [2, 4, 8, 512, 900, 900, 900]);
+    assert_eq!(retry_delay(4000, 0.0), Duration::from_millis(250));
+    assert_eq!(retry_delay(2, 0.5), Duration::from_secs(2));
 }
 
 fn any_evidence() -> impl Strategy<Value = Evidence> {
@@ -249,10 +277,14 @@ proptest! {
     ) {
         match next_step(&clip, &policy, NOW) {
             Step::Wait(until) => prop_assert!(until > NOW),
-            Step::Push(_) => prop_assert!(clip.sealed.is_some_and(|sealed| sealed.in_spool)),
             Step::Seal => prop_assert!(clip.sealed.is_none() && clip.settled_at.is_some()),
             Step::Done | Step::Erase(_) | Step::Operator | Step::Store
             | Step::Unspool | Step::WaitForScan => {}
+        }
+        match next_delivery(&clip, "a", &policy, NOW) {
+            Delivering::Now => prop_assert!(clip.sealed.is_some_and(|sealed| sealed.in_spool)),
+            Delivering::Later(until) => prop_assert!(until > NOW),
+            Delivering::Not => {}
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The queue: the SQLite database of what is true of each clip, and its one writing thread.
 
+mod deliveries;
+mod limits;
 mod log;
 mod read;
 mod rows;
 mod schema;
 
+pub use deliveries::{DueDelivery, Leftover, Order};
 pub use log::{Beginning, Numbered, Published};
 pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
 
@@ -214,19 +217,24 @@ impl Queue {
         })
     }
 
-    /// What the last attempt at a bucket gave: a receipt, or a problem.
+    /// What the last attempt at a bucket gave: a receipt, or a problem; and by how much our clock
+    /// is behind the server's, where it said its time.
     pub async fn bucket_answered(
         &self,
         name: String,
         problem: Option<String>,
+        behind_seconds: Option<i64>,
         now: Timestamp,
     ) -> Result<(), QueueError> {
         self.ask(move |tx| {
-            let sql = "INSERT INTO bucket VALUES (?1, iif(?2 IS NULL, ?3, NULL), ?2,
-                iif(?2 IS NULL, NULL, ?3)) ON CONFLICT DO UPDATE SET
+            let sql =
+                "INSERT INTO bucket (name, receipt_at, problem, problem_since, behind_seconds)
+                VALUES (?1, iif(?2 IS NULL, ?3, NULL), ?2, iif(?2 IS NULL, NULL, ?3), ?4)
+                ON CONFLICT DO UPDATE SET
                 receipt_at = iif(?2 IS NULL, ?3, receipt_at), problem = ?2,
-                problem_since = iif(?2 IS NULL, NULL, coalesce(problem_since, ?3))";
-            tx.prepare_cached(sql)?.execute(params![name, problem, now.0])?;
+                problem_since = iif(?2 IS NULL, NULL, coalesce(problem_since, ?3)),
+                behind_seconds = coalesce(?4, behind_seconds)";
+            tx.prepare_cached(sql)?.execute(params![name, problem, now.0, behind_seconds])?;
             Ok(())
         })
         .await
@@ -249,6 +257,8 @@ impl Operator {
         clip.hold = None;
         clip.deliveries.iter_mut().for_each(|delivery| delivery.hold = None);
         rows::save(&tx, &clip, Some(now))?;
+        deliveries::look_at(&tx, id, now)?;
+        deliveries::note_retry(&tx, now)?;
         Ok(tx.commit()?)
     }
 

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use super::QueueError;
+use super::{QueueError, deliveries};
 use crate::clip::{
     Clip, ClipId, Delivery, Generation, Receipt, SealedFile, SealedName, Source, Timestamp,
     UnknownWord, path_from_bytes,
@@ -37,7 +37,7 @@ pub(super) fn select(
     let mut clips = Vec::new();
     while let Some(row) = rows.next()? {
         let mut clip = clip_from(row)?;
-        clip.deliveries = deliveries(connection, clip.id)?;
+        clip.deliveries = deliveries_of(connection, clip.id)?;
         clips.push(clip);
     }
     Ok(clips)
@@ -108,7 +108,7 @@ fn hold_from(row: &Row<'_>) -> Result<Option<Hold>, QueueError> {
     }))
 }
 
-fn deliveries(connection: &Connection, id: ClipId) -> Result<Vec<Delivery>, QueueError> {
+fn deliveries_of(connection: &Connection, id: ClipId) -> Result<Vec<Delivery>, QueueError> {
     let mut statement = connection.prepare_cached(
         "SELECT bucket, evidence, stored_at, hold_reason, hold_until, hold_since, hold_attempts,
          hold_cause FROM delivery WHERE clip = ?1 ORDER BY bucket",
@@ -194,13 +194,22 @@ pub(super) fn save(
 }
 
 fn save_deliveries(connection: &Connection, clip: &Clip) -> Result<(), QueueError> {
+    let in_spool = clip.sealed.is_some_and(|sealed| sealed.in_spool);
     if clip.deliveries.is_empty() {
+        deliveries::give_up(connection, clip.id)?;
         connection.prepare_cached("DELETE FROM delivery WHERE clip = ?1")?.execute([clip.id.0])?;
-        return Ok(());
     }
-    let sql = "INSERT OR REPLACE INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    // Without a word about it, a delivery stays due when it was.
+    let sql = "INSERT INTO delivery (clip, bucket, evidence, stored_at, hold_reason, hold_until,
+          hold_since, hold_attempts, hold_cause, due_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, iif(?10, NULL, coalesce(?6, ?11)))
+        ON CONFLICT DO UPDATE SET evidence = ?3, stored_at = ?4, hold_reason = ?5, hold_until = ?6,
+          hold_since = ?7, hold_attempts = ?8, hold_cause = ?9,
+          due_at = iif(?10, NULL, coalesce(?6, due_at, ?11))";
     let mut statement = connection.prepare_cached(sql)?;
     for Delivery { bucket, receipt, hold } in &clip.deliveries {
+        let waits_for_operator = hold.as_ref().is_some_and(|hold| hold.until == Until::Operator);
+        let is_never = receipt.is_some() || waits_for_operator || !in_spool;
         let hold = HoldColumns::new(hold.as_ref());
         statement.execute(params![
             clip.id.0,
@@ -212,9 +221,11 @@ fn save_deliveries(connection: &Connection, clip: &Clip) -> Result<(), QueueErro
             hold.since,
             hold.attempts,
             hold.cause,
+            is_never,
+            clip.sealed.map(|sealed| sealed.sealed_at.0),
         ])?;
     }
-    Ok(())
+    if in_spool { deliveries::address(connection, clip) } else { Ok(()) }
 }
 
 /// The five columns of a hold, all NULL without one.

@@ -11,7 +11,7 @@ use crate::edge::clock;
 /// `dks1`: marks the file as a queue of dockseal (SQLite file format §1.3).
 const APPLICATION_ID: i64 = 0x646b_7331;
 /// The newest schema that this version reads and writes.
-const USER_VERSION: i64 = 2;
+const USER_VERSION: i64 = 3;
 /// The oldest schema that is brought up to date when the daemon opens it.
 const USER_VERSION_MIN: i64 = 1;
 
@@ -124,6 +124,41 @@ CREATE TABLE keyring (revision INTEGER PRIMARY KEY, note TEXT NOT NULL, source T
   STRICT;
 ";
 
+/// How far deliveries have come. A delivery of a sealed clip exists for each configured bucket;
+/// `due_at` says when to try it, NULL is never; of those that are due the lowest `rank` goes first.
+/// The parts of an upload that the bucket has are kept here, so that it goes on after a restart; an
+/// upload that was given up is a leftover until the bucket has let go of it.
+const DELIVERY_TABLES: &str = "
+ALTER TABLE bucket ADD COLUMN configured INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE bucket ADD COLUMN behind_seconds INTEGER;
+ALTER TABLE delivery ADD COLUMN due_at INTEGER;
+ALTER TABLE delivery ADD COLUMN rank INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE delivery ADD COLUMN upload_key TEXT;
+ALTER TABLE delivery ADD COLUMN upload_id TEXT;
+ALTER TABLE delivery ADD COLUMN upload_part_size INTEGER;
+ALTER TABLE delivery ADD COLUMN upload_completing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE delivery ADD COLUMN upload_replaces INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX delivery_due ON delivery (bucket, rank, due_at, clip) WHERE due_at IS NOT NULL;
+CREATE TABLE upload_part (
+  clip INTEGER NOT NULL,
+  bucket TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  content_id TEXT NOT NULL,
+  sha256 BLOB,
+  checked INTEGER NOT NULL,
+  PRIMARY KEY (clip, bucket, number),
+  FOREIGN KEY (clip, bucket) REFERENCES delivery (clip, bucket) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE TABLE leftover (
+  bucket TEXT NOT NULL,
+  key TEXT NOT NULL,
+  upload_id TEXT NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  due_at INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (bucket, key, upload_id)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Creates the database and begins its log; an existing one is opened as it is.
 pub(super) fn create(path: &Path, beginning: Beginning) -> Result<Connection, QueueError> {
     if path.exists() {
@@ -138,7 +173,7 @@ pub(super) fn create(path: &Path, beginning: Beginning) -> Result<Connection, Qu
     let instance = random_hex();
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute_batch(&format!(
-        "{TABLES} {LOG_TABLES} INSERT INTO meta VALUES ('instance', '{instance}');
+        "{TABLES} {LOG_TABLES} {DELIVERY_TABLES} INSERT INTO meta VALUES ('instance', '{instance}');
          PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION};"
     ))?;
     log::begin(&tx, beginning, clock::now())?;
@@ -149,14 +184,18 @@ pub(super) fn create(path: &Path, beginning: Beginning) -> Result<Connection, Qu
 /// Brings a queue of an earlier dockseal up to date; a later one was refused before.
 fn upgrade(connection: &mut Connection, dock: &str) -> Result<(), QueueError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if tx.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? == 1 {
+    let version = tx.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))?;
+    if version < 2 {
         tx.execute_batch(&format!(
-            "ALTER TABLE clip ADD COLUMN keyring_revision INTEGER; {LOG_TABLES}
-             PRAGMA user_version = {USER_VERSION};"
+            "ALTER TABLE clip ADD COLUMN keyring_revision INTEGER; {LOG_TABLES}"
         ))?;
         let beginning = Beginning { dock: dock.to_owned(), previous: None };
         log::begin(&tx, beginning, clock::now())?;
     }
+    if version < 3 {
+        tx.execute_batch(DELIVERY_TABLES)?;
+    }
+    tx.execute_batch(&format!("PRAGMA user_version = {USER_VERSION};"))?;
     Ok(tx.commit()?)
 }
 

@@ -94,7 +94,7 @@ fn a_database_of_another_program_or_version_is_refused_unwritten() {
     drop(raw);
     let before = std::fs::read(&path).expect("read");
     let newer = Queue::create(&path, beginning());
-    assert!(matches!(newer, Err(QueueError::Version { found: 9, known: 2 })));
+    assert!(matches!(newer, Err(QueueError::Version { found: 9, known: 3 })));
     assert_eq!(std::fs::read(&path).expect("read"), before);
 }
 
@@ -168,12 +168,21 @@ fn a_queue_of_the_version_before_is_brought_up_to_date_with_all_its_clips() {
         .execute_batch(
             "ALTER TABLE clip DROP COLUMN keyring_revision; DROP TABLE log_entry;
              DROP TABLE log_node; DROP TABLE log_published; DROP TABLE log; DROP TABLE keyring;
-             DELETE FROM meta WHERE key = 'latest'; PRAGMA user_version = 1;",
+             DELETE FROM meta WHERE key = 'latest'; DROP INDEX delivery_due;
+             DROP TABLE upload_part; DROP TABLE leftover;
+             ALTER TABLE bucket DROP COLUMN configured;
+             ALTER TABLE bucket DROP COLUMN behind_seconds;
+             ALTER TABLE delivery DROP COLUMN due_at; ALTER TABLE delivery DROP COLUMN rank;
+             ALTER TABLE delivery DROP COLUMN upload_key;
+             ALTER TABLE delivery DROP COLUMN upload_id;
+             ALTER TABLE delivery DROP COLUMN upload_part_size;
+             ALTER TABLE delivery DROP COLUMN upload_completing;
+             ALTER TABLE delivery DROP COLUMN upload_replaces; PRAGMA user_version = 1;",
         )
         .expect("as version 1 left it");
     drop(older);
     let refused = Reader::open(&path);
-    assert!(matches!(refused, Err(QueueError::Version { found: 1, known: 2 })));
+    assert!(matches!(refused, Err(QueueError::Version { found: 1, known: 3 })));
     let queue = Queue::open(&path, "dock-1").expect("brought up to date");
     let reader = queue.reader().expect("opened");
     assert!(reader.at(&source("a")).expect("read").is_some());

@@ -89,6 +89,13 @@ impl BucketError {
     }
 }
 
+impl BucketError {
+    /// Whether the same request may well succeed a moment later.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, BucketError::Failed(_))
+    }
+}
+
 /// How `object_store` words the answers 401 and 403 to a listing.
 const REFUSALS: [&str; 2] = ["status code: 401", "status code: 403"];
 

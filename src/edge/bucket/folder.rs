@@ -6,7 +6,8 @@ use std::path::Path;
 use object_store::PutMode;
 use sha2::{Digest, Sha256};
 
-use super::{BucketError, PART_SIZE, Put, blocking, read_block};
+use super::put::Put;
+use super::{BucketError, PART_SIZE, blocking, read_block};
 use crate::clip::{Evidence, SealedName};
 use crate::edge::fs;
 
@@ -17,7 +18,7 @@ pub(super) const UNFINISHED: &str = ".unfinished";
 pub(super) async fn put(
     root: &Path,
     mut file: File,
-    Put { key, name, sent, .. }: Put<'_>,
+    Put { key, name, journal, .. }: Put<'_>,
 ) -> Result<Evidence, BucketError> {
     let finished = root.join(key.as_ref());
     if finished.exists() {
@@ -38,7 +39,7 @@ pub(super) async fn put(
         });
         let size;
         (file, out, hash, size) = step.await?;
-        sent(size);
+        journal.sent(size);
         if size == 0 {
             break;
         }

@@ -20,13 +20,24 @@ impl Bucket {
     /// Creates a small object, never over another one. [`BucketError::OtherContent`] where one of
     /// this name holds other bytes.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, BucketError> {
-        match self.put(key, bytes.clone(), PutMode::Create).await {
-            Ok(()) => return Ok(Created::New),
-            Err(BucketError::AlreadyThere) => {}
-            Err(error) => return Err(error),
+        if self.ignores_create() {
+            match self.compare(key, &bytes).await {
+                // Nothing is there, or we may not look.
+                Err(BucketError::Missing) | Ok(Created::Unseen) => {}
+                found => return found,
+            }
         }
+        match self.put(key, bytes.clone(), PutMode::Create).await {
+            Ok(()) => Ok(Created::New),
+            Err(BucketError::AlreadyThere) => self.compare(key, &bytes).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What an object that is there holds, against what it should.
+    async fn compare(&self, key: &str, bytes: &Bytes) -> Result<Created, BucketError> {
         match self.read_all(key, bytes.len() as u64).await {
-            Ok(found) if found == bytes => Ok(Created::Equal),
+            Ok(found) if found == *bytes => Ok(Created::Equal),
             Ok(_) | Err(BucketError::TooLarge { .. }) => Err(BucketError::OtherContent),
             Err(BucketError::Refused(_)) => Ok(Created::Unseen),
             Err(error) => Err(error),
@@ -38,7 +49,12 @@ impl Bucket {
         self.put(key, bytes, PutMode::Overwrite).await
     }
 
-    async fn put(&self, key: &str, bytes: Bytes, mode: PutMode) -> Result<(), BucketError> {
+    pub(super) async fn put(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        mode: PutMode,
+    ) -> Result<(), BucketError> {
         let key = self.key(key);
         match &self.store {
             Store::Folder { root, .. } => {

@@ -54,6 +54,27 @@ const MISTAKES: &[Mistake] = &[
     ("keep_sealed = \"0s\"", "keep_sealed = \"1GiB\"", &["4:15: expected a duration such as"]),
     ("erase = \"when-stored\"", "erase = \"always\"", &["11:9: unknown variant `always`"]),
     ("[[bucket]]", "[[bucket]", &["13:10: "]),
+    // Rates and order.
+    (
+        "keep_sealed = \"0s\"",
+        "limit = [\"1 MiB/s\", \"off\"]",
+        &["4:21: `off`: a limit does not p"],
+    ),
+    ("keep_sealed = \"0s\"", "limit = \"1 MiB/s\"", &["4:9: invalid type: string"]),
+    ("keep_sealed = \"0s\"", "limit = [\"8-18 = 1 MiB/s\"]", &["4:10: `8-18`: expected a range"]),
+    (
+        "name = \"primary\"",
+        "name = \"primary\"\nlimit = [\n  \"1 MiB\",\n  \"08:00 = 1 MiB/s\",\n]\nuploads = 17",
+        &[
+            "16:3: `1 MiB`: expected bytes",
+            "17:3: `08:00`: expected a range",
+            "19:11: expected 1 to",
+        ],
+    ),
+    ("name = \"primary\"", "name = \"primary\"\nuploads = 0", &["15:11: expected 1 to 16"]),
+    ("keep_sealed = \"0s\"", "start_spread = \"2h\"", &["4:16: expected at most \"3600s\""]),
+    ("keep_sealed = \"0s\"", "start_spread = 30", &["4:16: invalid type: integer `30`"]),
+    ("camera = \"{1}\"", "first = [\"*.x\", \"\"]", &["9:17: expected a pattern such as"]),
     ("dock = \"d-1\"", "dock = \"d-1\"\ndock = \"d-2\"", &["2:1: duplicate key"]),
     ("dock = \"d-1\"", "dock = \"é/1\"", &["1:8: expected 1 to 64 of a-z A-Z 0-9 - _ ."]),
     ("camera = \"{1}\"", "camera = \"{0}\"", &["9:10: folders are counted from {1}"]),

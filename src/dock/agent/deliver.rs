@@ -1,0 +1,205 @@
+//! One turn at one delivery: a sealed file to a bucket.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::work::damaged;
+use super::{AgentError, Context};
+use crate::clip::{Clip, ClipId, Fact, Receipt, SealedName};
+use crate::dock::lifecycle::{hold_after, retry_delay};
+use crate::dock::push::key;
+use crate::dock::queue::{Leftover, Queue, QueueError};
+use crate::edge::bucket::{BucketError, Journal, Part, Upload};
+use crate::edge::clock;
+use crate::edge::fs::is_absent;
+use crate::error::{Disposition, Fault, chain};
+use crate::hold::{Hold, Reason};
+
+/// Bytes after which a long upload gives way to clips that wait.
+const TURN_BYTES: u64 = 64 << 20;
+
+/// How a turn ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Delivered {
+    /// The bucket has the clip.
+    Arrived,
+    /// The bucket, or the way to it, failed.
+    BucketFailed {
+        /// How long the bucket asked us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Something is wrong with this clip alone.
+    ClipHeld,
+    /// Others go first.
+    TurnOver,
+}
+
+/// Sends a clip's sealed file, or more of it, and records what came of it.
+pub(super) async fn deliver(
+    context: &Context,
+    clip: Clip,
+    bucket: String,
+    others_wait: Arc<AtomicBool>,
+) -> Result<Delivered, AgentError> {
+    let name = clip.sealed.expect("only sealed clips are delivered").name;
+    let sent = send(context, &clip, name, &bucket, others_wait).await;
+    let now = clock::now();
+    let behind = context.buckets.behind_seconds(&bucket);
+    let receipt = match sent {
+        Ok(Some(receipt)) => receipt,
+        Ok(None) => {
+            context.queue.turn_over(clip.id, bucket, now).await?;
+            return Ok(Delivered::TurnOver);
+        }
+        Err(BucketError::SpoolDamaged) => return spool_damaged(context, clip.id, name).await,
+        Err(BucketError::Spool(error)) if is_absent(&error) => {
+            return spool_damaged(context, clip.id, name).await;
+        }
+        Err(error) => {
+            let before = clip.delivery(&bucket).and_then(|delivery| delivery.hold.as_ref());
+            let hold = hold_after(before, &error, now, context.jitter());
+            let (id, attempts) = (clip.id.0, hold.attempts);
+            tracing::warn!(clip = id, bucket, attempts, "not pushed: {}", hold.cause);
+            let problem = Some(hold.cause.clone());
+            context.queue.bucket_answered(bucket.clone(), problem, behind, now).await?;
+            let retry_after = context.buckets.take_retry_after(&bucket);
+            let fact = Fact::DeliveryHeld { bucket, hold };
+            context.queue.record_of(clip.id, name, vec![fact]).await?;
+            let is_clips = error.disposition() == Disposition::Park
+                || !matches!(error.reason(), Reason::BucketFailed | Reason::BucketRefused);
+            return Ok(match is_clips {
+                true => Delivered::ClipHeld,
+                false => Delivered::BucketFailed { retry_after },
+            });
+        }
+    };
+    context.queue.bucket_answered(bucket.clone(), None, behind, now).await?;
+    let evidence = receipt.evidence.word();
+    tracing::info!(clip = clip.id.0, bucket, evidence, digest = %name, "pushed");
+    let is_weak = !context.policy(&clip).suffices(&receipt);
+    let mut facts = vec![Fact::Acknowledged(receipt)];
+    if is_weak {
+        let cause = "acknowledged, but neither digest nor content could be checked";
+        let hold = Hold::for_operator(Reason::ReceiptWeak, cause, now);
+        facts.push(Fact::DeliveryHeld { bucket, hold });
+    }
+    context.queue.record_of(clip.id, name, facts).await?;
+    Ok(Delivered::Arrived)
+}
+
+async fn send(
+    context: &Context,
+    clip: &Clip,
+    name: SealedName,
+    bucket: &str,
+    others_wait: Arc<AtomicBool>,
+) -> Result<Option<Receipt>, BucketError> {
+    let config = context.config.buckets.iter().find(|known| known.name == bucket);
+    let opened = context.bucket(config.expect("couriers have configured buckets")).await?;
+    let file = context.spool.read(name).map_err(BucketError::Spool)?;
+    let journal = UploadJournal { context, id: clip.id, bucket, others_wait };
+    let key = key(&context.config.dock, name);
+    let evidence = opened.put_in_turns(&key, file, name, &journal).await?;
+    let stored_at = clock::now();
+    let bucket = bucket.to_owned();
+    Ok(evidence.map(|evidence| Receipt { bucket, evidence, stored_at }))
+}
+
+/// The sealed file is damaged, or was removed while it was being sent.
+async fn spool_damaged(
+    context: &Context,
+    id: ClipId,
+    name: SealedName,
+) -> Result<Delivered, AgentError> {
+    // As it is now: it may have been stored elsewhere and left the spool, or been sealed anew.
+    if let Some(clip) = context.queue.reader()?.clip(id)?
+        && clip.sealed.is_some_and(|sealed| sealed.in_spool && sealed.name == name)
+    {
+        let facts = damaged(context, &clip, name)?;
+        context.queue.record_of(id, name, facts).await?;
+    }
+    Ok(Delivered::ClipHeld)
+}
+
+/// Keeps the progress of one delivery in the queue.
+struct UploadJournal<'a> {
+    context: &'a Context,
+    id: ClipId,
+    bucket: &'a str,
+    others_wait: Arc<AtomicBool>,
+}
+
+impl UploadJournal<'_> {
+    fn queue(&self) -> &Queue {
+        &self.context.queue
+    }
+}
+
+/// A queue that fails ends the agent at its next word; the upload only has to stop.
+fn stop(error: QueueError) -> BucketError {
+    BucketError::Failed(chain(&error))
+}
+
+#[async_trait]
+impl Journal for UploadJournal<'_> {
+    async fn upload(&self) -> Result<Option<Upload>, BucketError> {
+        let read = || self.queue().reader()?.upload(self.id, self.bucket);
+        read().map_err(stop)
+    }
+
+    async fn begun(&self, key: &str, upload: &Upload) -> Result<(), BucketError> {
+        let (bucket, key) = (self.bucket.to_owned(), key.to_owned());
+        self.queue().upload_begun(self.id, bucket, key, upload.clone()).await.map_err(stop)
+    }
+
+    async fn has_part(&self, number: usize, part: &Part) -> Result<(), BucketError> {
+        let bucket = self.bucket.to_owned();
+        self.queue().upload_part(self.id, bucket, number, part.clone()).await.map_err(stop)
+    }
+
+    async fn completing(&self) -> Result<(), BucketError> {
+        self.queue().upload_completing(self.id, self.bucket.to_owned()).await.map_err(stop)
+    }
+
+    async fn gone(&self) -> Result<(), BucketError> {
+        self.queue().upload_gone(self.id, self.bucket.to_owned()).await.map_err(stop)
+    }
+
+    async fn given_up(&self) -> Result<(), BucketError> {
+        self.queue().upload_given_up(self.id, self.bucket.to_owned()).await.map_err(stop)
+    }
+
+    fn sent(&self, size_bytes: u64) {
+        self.context.count_sent(size_bytes);
+    }
+
+    fn may_go_on(&self, turn_bytes: u64) -> bool {
+        turn_bytes < TURN_BYTES || !self.others_wait.load(Ordering::Relaxed)
+    }
+}
+
+/// Asks buckets to let go of uploads that were given up. What fails is asked again later, for ever.
+pub(super) async fn clear_leftovers(
+    context: &Context,
+    leftovers: Vec<Leftover>,
+) -> Result<(), AgentError> {
+    for leftover in leftovers {
+        let config = context.config.buckets.iter().find(|known| known.name == leftover.bucket);
+        let asked = match config.map(|config| context.buckets.open(config)) {
+            Some(Ok(bucket)) => bucket.abandon(&leftover.key, &leftover.upload_id).await,
+            Some(Err(error)) => Err(error),
+            // It is no longer configured, and nobody knows how to reach it.
+            None => Ok(()),
+        };
+        let again_at = asked.err().map(|error| {
+            tracing::debug!(bucket = leftover.bucket, "an upload stays: {}", chain(&error));
+            let delay = retry_delay(leftover.attempts + 5, context.jitter());
+            clock::now().plus_seconds(delay.as_secs() + 1)
+        });
+        context.queue.leftover_asked(leftover, again_at).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,385 @@
+//! Deliveries: which clips go to a bucket next, and how far an upload has come.
+
+use rusqlite::{Connection, Row, params};
+
+use super::read::Reader;
+use super::{Queue, QueueError, record, rows};
+use crate::clip::{Clip, ClipId, Fact, SealedName, Timestamp};
+use crate::edge::bucket::{Part, Upload};
+
+/// A delivery to try, and which version of the clip's row was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueDelivery {
+    /// The clip.
+    pub clip: Clip,
+    version: i64,
+}
+
+/// Which deliveries go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Those of clips that are to go first, then the others.
+    FlaggedFirst,
+    /// The others alone: a stream of flagged clips must not starve them.
+    Others,
+}
+
+/// An upload that was given up, and that the bucket still keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object that it was to become.
+    pub key: String,
+    /// The bucket's id of it.
+    pub upload_id: String,
+    /// How often it was tried to give it up.
+    pub attempts: u32,
+}
+
+impl Reader {
+    /// The next deliveries to a bucket, those that wait longest first.
+    pub fn due_deliveries(
+        &self,
+        bucket: &str,
+        now: Timestamp,
+        order: Order,
+        count_max: u64,
+    ) -> Result<Vec<DueDelivery>, QueueError> {
+        // One snapshot for the clips and their versions.
+        let tx = self.0.unchecked_transaction()?;
+        let ranks = match order {
+            Order::FlaggedFirst => "rank >= 0",
+            Order::Others => "rank = 1",
+        };
+        let sql = format!(
+            "SELECT clip FROM delivery WHERE bucket = ?1 AND {ranks}
+             AND due_at IS NOT NULL AND due_at <= ?2 ORDER BY rank, due_at, clip LIMIT ?3"
+        );
+        let mut statement = tx.prepare_cached(&sql)?;
+        let ids = statement.query_map(params![bucket, now.0, rows::signed(count_max)], |row| {
+            Ok(ClipId(row.get(0)?))
+        })?;
+        let mut due = Vec::new();
+        for id in ids {
+            let id = id?;
+            if let Some(clip) = rows::load(&tx, id)? {
+                due.push(DueDelivery { clip, version: rows::version(&tx, id)? });
+            }
+        }
+        Ok(due)
+    }
+
+    /// How many deliveries to a bucket are due.
+    pub fn due_delivery_count(&self, bucket: &str, now: Timestamp) -> Result<u64, QueueError> {
+        let sql = "SELECT count(*) FROM delivery
+             WHERE bucket = ?1 AND due_at IS NOT NULL AND due_at <= ?2";
+        Ok(rows::first::<i64>(&self.0, sql, params![bucket, now.0])?.unwrap_or(0) as u64)
+    }
+
+    /// How far the upload of a clip to a bucket has come, if one was begun.
+    pub fn upload(&self, id: ClipId, bucket: &str) -> Result<Option<Upload>, QueueError> {
+        let tx = self.0.unchecked_transaction()?;
+        let sql =
+            "SELECT upload_id, upload_part_size, upload_completing, upload_replaces FROM delivery
+             WHERE clip = ?1 AND bucket = ?2 AND upload_id IS NOT NULL";
+        let mut statement = tx.prepare_cached(sql)?;
+        let mut uploads = statement.query_map(params![id.0, bucket], |row| {
+            Ok(Upload {
+                id: row.get(0)?,
+                part_size: row.get::<_, i64>(1)? as u64,
+                parts: Vec::new(),
+                is_completing: row.get(2)?,
+                replaces: row.get(3)?,
+            })
+        })?;
+        let Some(mut upload) = uploads.next().transpose()? else { return Ok(None) };
+        let sql = "SELECT number, content_id, sha256, checked FROM upload_part
+             WHERE clip = ?1 AND bucket = ?2 ORDER BY number";
+        let mut statement = tx.prepare_cached(sql)?;
+        let parts = statement.query_map(params![id.0, bucket], part_from)?;
+        for (number, part) in parts.enumerate() {
+            let (found, part) = part?;
+            // They are sent in order: behind a gap nothing is known.
+            if found != number as i64 {
+                break;
+            }
+            upload.parts.push(part);
+        }
+        Ok(Some(upload))
+    }
+
+    /// When an operator last asked for another attempt.
+    pub fn retried(&self) -> Result<Option<Timestamp>, QueueError> {
+        let sql = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'retried'";
+        Ok(rows::first(&self.0, sql, [])?.map(Timestamp))
+    }
+
+    /// Uploads that were given up and are to be removed from their buckets now.
+    pub fn leftovers(&self, now: Timestamp, count_max: u64) -> Result<Vec<Leftover>, QueueError> {
+        let sql = "SELECT bucket, key, upload_id, attempts FROM leftover WHERE due_at <= ?1
+             ORDER BY due_at LIMIT ?2";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let rows = statement.query_map(params![now.0, rows::signed(count_max)], |row| {
+            Ok(Leftover {
+                bucket: row.get(0)?,
+                key: row.get(1)?,
+                upload_id: row.get(2)?,
+                attempts: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+fn part_from(row: &Row<'_>) -> rusqlite::Result<(i64, Part)> {
+    let part = Part { content_id: row.get(1)?, sha256: row.get(2)?, is_checked: row.get(3)? };
+    Ok((row.get(0)?, part))
+}
+
+impl Queue {
+    /// Says which buckets there are: every sealed clip in the spool is to go to each of them, also
+    /// to one that was added since.
+    pub fn buckets_are_blocking(
+        &self,
+        buckets: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), QueueError> {
+        self.do_blocking(move |tx| {
+            tx.execute("UPDATE bucket SET configured = 0", [])?;
+            for bucket in &buckets {
+                let sql = "INSERT INTO bucket (name, configured) VALUES (?1, 1)
+                     ON CONFLICT DO UPDATE SET configured = 1";
+                tx.execute(sql, [bucket])?;
+                let sql = "INSERT OR IGNORE INTO delivery (clip, bucket, due_at)
+                     SELECT id, ?1, sealed_at FROM clip WHERE in_spool = 1";
+                tx.execute(sql, [bucket])?;
+            }
+            // Deliveries of a queue that is older than this table; and a clock that was put back
+            // must not make one wait for years.
+            let sql = "UPDATE delivery SET due_at = coalesce(hold_until, ?1)
+                 WHERE evidence IS NULL AND (hold_reason IS NULL OR hold_until IS NOT NULL)
+                   AND (due_at IS NULL OR due_at > ?1)
+                   AND clip IN (SELECT id FROM clip WHERE in_spool = 1)";
+            tx.execute(sql, [now.0])?;
+            Ok(())
+        })
+    }
+
+    /// As [`Queue::record`], for what was found out of the sealed file of this name. Where the
+    /// clip has been sealed anew meanwhile, it says nothing of the new one and is dropped.
+    pub async fn record_of(
+        &self,
+        id: ClipId,
+        name: SealedName,
+        facts: Vec<Fact>,
+    ) -> Result<(), QueueError> {
+        self.ask(move |tx| {
+            let clip = rows::load(tx, id)?.ok_or(QueueError::NoClip)?;
+            match clip.sealed {
+                Some(sealed) if sealed.name == name => record(tx, id, facts),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Says when to try deliveries to a bucket again; `None` is never. One whose clip changed since
+    /// it was read is left as it is.
+    pub async fn put_off(
+        &self,
+        bucket: String,
+        due: Vec<(DueDelivery, Option<Timestamp>)>,
+    ) -> Result<(), QueueError> {
+        self.ask(move |tx| {
+            let sql = "UPDATE delivery SET due_at = ?3 WHERE clip = ?1 AND bucket = ?2
+                 AND ?4 = (SELECT version FROM clip WHERE id = ?1)";
+            let mut statement = tx.prepare_cached(sql)?;
+            for (due, time) in due {
+                let time = time.map(|time| time.0);
+                statement.execute(params![due.clip.id.0, bucket, time, due.version])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// A delivery had its turn and is not done: it goes behind those that wait.
+    pub async fn turn_over(
+        &self,
+        id: ClipId,
+        bucket: String,
+        now: Timestamp,
+    ) -> Result<(), QueueError> {
+        self.ask(move |tx| {
+            let sql = "UPDATE delivery SET due_at = ?3
+                 WHERE clip = ?1 AND bucket = ?2 AND due_at IS NOT NULL";
+            tx.execute(sql, params![id.0, bucket, now.0])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The deliveries of a clip go before those of others.
+    pub async fn push_first(&self, id: ClipId) -> Result<(), QueueError> {
+        self.ask(move |tx| {
+            tx.execute("UPDATE delivery SET rank = 0 WHERE clip = ?1", [id.0])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// A bucket works again: what waited for it waits no longer.
+    pub async fn release_deliveries(
+        &self,
+        bucket: String,
+        now: Timestamp,
+    ) -> Result<(), QueueError> {
+        self.ask(move |tx| {
+            let sql =
+                "UPDATE delivery SET hold_reason = NULL, hold_until = NULL, hold_since = NULL,
+                 hold_attempts = NULL, hold_cause = NULL, due_at = ?2
+                 WHERE bucket = ?1 AND hold_until IS NOT NULL AND evidence IS NULL
+                   AND hold_reason IN ('bucket-failed', 'bucket-refused')";
+            tx.execute(sql, params![bucket, now.0])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// An upload was begun; what was known of an earlier one is forgotten.
+    pub async fn upload_begun(
+        &self,
+        id: ClipId,
+        bucket: String,
+        key: String,
+        upload: Upload,
+    ) -> Result<(), QueueError> {
+        self.ask(move |tx| {
+            forget_upload(tx, id, &bucket)?;
+            let sql = "UPDATE delivery SET upload_key = ?3, upload_id = ?4, upload_part_size = ?5,
+                 upload_replaces = ?6
+                 WHERE clip = ?1 AND bucket = ?2";
+            let size = rows::signed(upload.part_size);
+            tx.execute(sql, params![id.0, bucket, key, upload.id, size, upload.replaces])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The bucket has one more part of an upload.
+    pub async fn upload_part(
+        &self,
+        id: ClipId,
+        bucket: String,
+        number: usize,
+        part: Part,
+    ) -> Result<(), QueueError> {
+        self.ask(move |tx| {
+            let sql = "INSERT OR REPLACE INTO upload_part VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            let number = number as i64;
+            let Part { content_id, sha256, is_checked } = part;
+            tx.prepare_cached(sql)?
+                .execute(params![id.0, bucket, number, content_id, sha256, is_checked])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The bucket is about to be asked to make the parts an object.
+    pub async fn upload_completing(&self, id: ClipId, bucket: String) -> Result<(), QueueError> {
+        self.ask(move |tx| {
+            let sql = "UPDATE delivery SET upload_completing = 1 WHERE clip = ?1 AND bucket = ?2";
+            tx.execute(sql, params![id.0, bucket])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// An upload is an object now, or unknown to the bucket.
+    pub async fn upload_gone(&self, id: ClipId, bucket: String) -> Result<(), QueueError> {
+        self.ask(move |tx| forget_upload(tx, id, &bucket)).await
+    }
+
+    /// An upload will not be finished: the bucket is to let go of it.
+    pub async fn upload_given_up(&self, id: ClipId, bucket: String) -> Result<(), QueueError> {
+        self.ask(move |tx| {
+            let sql = "INSERT OR IGNORE INTO leftover (bucket, key, upload_id)
+                 SELECT bucket, upload_key, upload_id FROM delivery
+                 WHERE clip = ?1 AND bucket = ?2 AND upload_id <> ''";
+            tx.execute(sql, params![id.0, bucket])?;
+            forget_upload(tx, id, &bucket)
+        })
+        .await
+    }
+
+    /// The bucket let go of a leftover; or it did not, and is asked again at `again_at`.
+    pub async fn leftover_asked(
+        &self,
+        leftover: Leftover,
+        again_at: Option<Timestamp>,
+    ) -> Result<(), QueueError> {
+        self.ask(move |tx| {
+            let Leftover { bucket, key, upload_id, .. } = leftover;
+            let place = "bucket = ?1 AND key = ?2 AND upload_id = ?3";
+            match again_at {
+                None => tx.execute(
+                    &format!("DELETE FROM leftover WHERE {place}"),
+                    params![bucket, key, upload_id],
+                )?,
+                Some(time) => tx.execute(
+                    &format!(
+                        "UPDATE leftover SET attempts = attempts + 1, due_at = ?4 WHERE {place}"
+                    ),
+                    params![bucket, key, upload_id, time.0],
+                )?,
+            };
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// A sealed clip is to go to every configured bucket.
+pub(super) fn address(tx: &Connection, clip: &Clip) -> Result<(), QueueError> {
+    let sql = "INSERT OR IGNORE INTO delivery (clip, bucket, due_at)
+         SELECT ?1, name, ?2 FROM bucket WHERE configured = 1";
+    let sealed_at = clip.sealed.map(|sealed| sealed.sealed_at.0);
+    tx.prepare_cached(sql)?.execute(params![clip.id.0, sealed_at])?;
+    Ok(())
+}
+
+/// The deliveries of a clip are tried at once.
+pub(super) fn look_at(tx: &Connection, id: ClipId, now: Timestamp) -> Result<(), QueueError> {
+    let sql = "UPDATE delivery SET due_at = ?2 WHERE clip = ?1
+         AND clip IN (SELECT id FROM clip WHERE in_spool = 1)";
+    tx.execute(sql, params![id.0, now.0])?;
+    Ok(())
+}
+
+/// An operator wants another attempt now: whoever rests is to wake.
+pub(super) fn note_retry(tx: &Connection, now: Timestamp) -> Result<(), QueueError> {
+    let sql = "INSERT INTO meta VALUES ('retried', ?1) ON CONFLICT DO UPDATE SET value = ?1";
+    tx.execute(sql, [now.0.to_string()])?;
+    Ok(())
+}
+
+/// Before the deliveries of a clip are forgotten: what they began is left over.
+pub(super) fn give_up(tx: &Connection, id: ClipId) -> Result<(), QueueError> {
+    let sql = "INSERT OR IGNORE INTO leftover (bucket, key, upload_id)
+         SELECT bucket, upload_key, upload_id FROM delivery WHERE clip = ?1 AND upload_id <> ''";
+    tx.prepare_cached(sql)?.execute([id.0])?;
+    Ok(())
+}
+
+fn forget_upload(tx: &Connection, id: ClipId, bucket: &str) -> Result<(), QueueError> {
+    let sql = "UPDATE delivery SET upload_key = NULL, upload_id = NULL, upload_part_size = NULL,
+         upload_completing = 0, upload_replaces = 0 WHERE clip = ?1 AND bucket = ?2";
+    tx.prepare_cached(sql)?.execute(params![id.0, bucket])?;
+    let sql = "DELETE FROM upload_part WHERE clip = ?1 AND bucket = ?2";
+    tx.prepare_cached(sql)?.execute(params![id.0, bucket])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! Putting a sealed file into a bucket, and what that proves.
+
+use std::fs::File;
+
+use md5::Md5;
+use object_store::path::Path as Key;
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use sha2::{Digest, Sha256};
+
+use super::parts::{Forgetful, Job, Journal, Turn};
+use super::{Bucket, BucketError, PART_SIZE, Store, blocking, folder, read_block};
+use crate::clip::{Evidence, SealedName, to_hex};
+
+/// A sealed file, and the object that it is to become.
+pub(super) struct Put<'a> {
+    /// The whole name of the object.
+    pub(super) key: &'a Key,
+    /// Its name beneath the bucket's prefix.
+    pub(super) key_in_bucket: &'a str,
+    /// The digest that it must have.
+    pub(super) name: SealedName,
+    /// Its size in bytes.
+    pub(super) size: u64,
+    /// Where the progress is kept.
+    pub(super) journal: &'a dyn Journal,
+    /// Whether it may take the place of another object, of which we believe that it is equal.
+    pub(super) replaces: bool,
+}
+
+impl Bucket {
+    /// Puts a sealed file under `key`, never over another one, and says what that proves.
+    ///
+    /// The file is hashed as it is sent, and becomes an object only where it is still what its
+    /// name says. `sent` is told of each batch of bytes that the bucket took.
+    pub async fn put_sealed(
+        &self,
+        key: &str,
+        file: File,
+        name: SealedName,
+        sent: &(dyn Fn(u64) + Sync),
+    ) -> Result<Evidence, BucketError> {
+        let evidence = self.put_in_turns(key, file, name, &Forgetful(sent)).await?;
+        Ok(evidence.expect("a turn without others that wait does not end"))
+    }
+
+    /// As [`Bucket::put_sealed`], going on where the journal says that an earlier attempt was.
+    /// `None` where the journal let others go first.
+    pub async fn put_in_turns(
+        &self,
+        key: &str,
+        file: File,
+        name: SealedName,
+        journal: &dyn Journal,
+    ) -> Result<Option<Evidence>, BucketError> {
+        let size = file.metadata().map_err(BucketError::Spool)?.len();
+        let key_in_bucket = key;
+        let key = &self.key(key);
+        let put = |replaces| Put { key, key_in_bucket, name, size, journal, replaces };
+        let again = file.try_clone().map_err(BucketError::Spool)?;
+        if self.ignores_create() {
+            match self.read_back(key, size, name).await {
+                // Nothing is there, or we may not look.
+                Err(BucketError::Missing) | Ok(Evidence::Acknowledged) => {}
+                found => return found.map(Some),
+            }
+        }
+        let evidence = match self.turn(file, put(false)).await {
+            Ok(Turn::Over) => return Ok(None),
+            Ok(Turn::Done(Evidence::Acknowledged)) => {
+                return self.read_back(key, size, name).await.map(Some);
+            }
+            Ok(Turn::Done(evidence)) => return Ok(Some(evidence)),
+            // "Missing" after this: it never became an object, and its next turn begins anew.
+            Ok(Turn::Uncertain) | Err(BucketError::AlreadyThere) => {
+                self.read_back(key, size, name).await?
+            }
+            Err(error) => return Err(error),
+        };
+        if evidence != Evidence::Acknowledged {
+            return Ok(Some(evidence));
+        }
+        // The answer to an earlier attempt was lost, and we may not look at what it left. Only
+        // sending the same bytes once more gives evidence; where that is refused, the weak one
+        // stands and the clip is not erased.
+        let rewind = |mut file: File| std::io::Seek::rewind(&mut file).map(|()| file);
+        let again = rewind(again).map_err(BucketError::Spool)?;
+        match self.turn(again, put(true)).await {
+            Ok(Turn::Over) => Ok(None),
+            Ok(Turn::Done(evidence)) => Ok(Some(evidence)),
+            Ok(Turn::Uncertain) | Err(BucketError::AlreadyThere | BucketError::Refused(_)) => {
+                Ok(Some(Evidence::Acknowledged))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the whole object again. Without the right to, the evidence stays what it was.
+    async fn read_back(
+        &self,
+        key: &Key,
+        size: u64,
+        name: SealedName,
+    ) -> Result<Evidence, BucketError> {
+        match self.sha256(key, size).await {
+            Ok(Some(found)) if found == name => Ok(Evidence::ReadBack),
+            Ok(_) => Err(BucketError::OtherContent),
+            Err(
+                object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. },
+            ) => Ok(Evidence::Acknowledged),
+            Err(error) => Err(BucketError::from_store(error)),
+        }
+    }
+
+    /// The digest of an object that has exactly `size` bytes; `None` where it has another size,
+    /// because a clip with something behind it is not that clip.
+    async fn sha256(&self, key: &Key, size: u64) -> object_store::Result<Option<SealedName>> {
+        if self.store().head(key).await?.size != size {
+            return Ok(None);
+        }
+        let mut hash = Sha256::new();
+        let mut at = 0;
+        while at < size {
+            let end = size.min(at + PART_SIZE);
+            hash.update(&self.store().get_range(key, at..end).await?);
+            at = end;
+        }
+        Ok(Some(SealedName(hash.finalize().into())))
+    }
+
+    async fn turn(&self, file: File, put: Put<'_>) -> Result<Turn, BucketError> {
+        match (&self.store, self.in_parts()) {
+            (_, Some((store, completer))) if put.size > PART_SIZE => {
+                Job { store, completer, put }.put(file).await
+            }
+            (Store::Folder { root, .. }, _) => folder::put(root, file, put).await.map(Turn::Done),
+            (Store::S3(_), _) => self.put_one(file, put).await.map(Turn::Done),
+        }
+    }
+
+    /// Puts an object of at most one part in one request.
+    async fn put_one(&self, mut file: File, put: Put<'_>) -> Result<Evidence, BucketError> {
+        let block = blocking(move || read_block(&mut file, PART_SIZE + 1)).await;
+        let block = block.map_err(BucketError::Spool)?;
+        if SealedName(Sha256::digest(&block).into()) != put.name {
+            return Err(BucketError::SpoolDamaged);
+        }
+        let md5 = md5_hex(&block);
+        let mode = if put.replaces { PutMode::Overwrite } else { PutMode::Create };
+        let options = PutOptions { mode, ..PutOptions::default() };
+        let result = self.store().put_opts(put.key, PutPayload::from(block), options).await;
+        let result = result.map_err(BucketError::from_store)?;
+        put.journal.sent(put.size);
+        // S3's ETag of an object sent in one request is the MD5 that the server computed of what
+        // it received (not with SSE-KMS or SSE-C; then the object is read back).
+        let checked = result.e_tag.is_some_and(|etag| etag.trim_matches('"') == md5);
+        Ok(if checked { Evidence::DigestChecked } else { Evidence::Acknowledged })
+    }
+}
+
+pub(super) fn md5_hex(bytes: &[u8]) -> String {
+    to_hex(&Md5::digest(bytes))
+}
