@@ -62,7 +62,8 @@ fn azure_keeps_the_contract() {
     let azurite = Azurite::shared();
     let options = azurite.options(AzureLogin::AccountKey);
     let bucket = open(&azurite.url("contract"), &options);
-    keeps_the_contract(&bucket, &bucket, Evidence::DigestChecked);
+    // The account's key signs Content-MD5 too, so that it cannot be added behind object_store.
+    keeps_the_contract(&bucket, &bucket, Evidence::ReadBack);
     let bucket = open(&azurite.url("small"), &options);
     keeps_the_small_contract(&bucket, &bucket, Created::Equal);
 }
