@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::dock::{BucketConfig, Finished, authority};
-use crate::support::scratch;
 use crate::support::seaweed::{Login, Seaweed};
 use crate::support::site::{SOON, Site, our_keys};
+use crate::support::{scratch, wait_for};
 
 mod answers;
 mod full;
@@ -37,6 +37,8 @@ mod words {
     pub const WEB_PAGE_IN_COMPLETION: &str = "a web page";
 }
 
+/// Whatever is left unfinished must be given up within this.
+const LEFT_WITHIN: Duration = Duration::from_secs(15);
 /// Sent in one request.
 const SMALL: usize = 20_000;
 /// Sent in two parts.
@@ -122,7 +124,9 @@ impl Scene {
         assert!(held.is_empty(), "{held:?}");
         assert_eq!(problem, None);
         let server = Seaweed::shared();
-        assert_eq!(server.uploads(&self.url), [], "unfinished uploads");
+        // Waited for: what a dock tries at a store that it meets again may be under way just now.
+        let none_left = || server.uploads(&self.url).is_empty().then_some(());
+        wait_for("the end of all uploads", LEFT_WITHIN, none_left);
         let keys = server.keys(&self.url);
         let clips: Vec<_> = keys.iter().filter(|key| key.contains("/clips/")).collect();
         assert_eq!(clips.len(), self.clips.len(), "objects: {keys:?}");
