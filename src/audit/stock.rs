@@ -8,8 +8,9 @@ use super::READ_COUNT_MAX;
 use super::finding::{Findings, What};
 use super::ledger::{Account, Ledger};
 use super::revisions::Revisions;
-use super::shelf::{ClipObject, DockShelf, clip_key};
+use super::shelf::{ClipObject, DockShelf};
 use crate::clip::{SealedName, Timestamp};
+use crate::custody::place::clip_key;
 use crate::edge::bucket::{Bucket, BucketError};
 
 /// Seconds of a day.

@@ -14,6 +14,7 @@
 //! seek           some chunks, wherever they are
 //! fetch          an object of a bucket as a stream, or read where it is wanted
 //! catalogue      what a bucket holds, from the first bytes of each object
+//! copy           a whole history into another bucket
 //! drill          whether clips can be opened, tried at both ends of some
 //! draft          the next revision of the keyring, while it is edited
 //! office         the authority's folder: root key, draft, signed revisions
@@ -23,6 +24,7 @@
 
 pub mod armor;
 pub mod catalogue;
+pub mod copy;
 pub mod draft;
 pub mod drill;
 pub mod fetch;

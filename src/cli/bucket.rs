@@ -12,12 +12,14 @@ use crate::edge::credentials;
 #[derive(clap::Args)]
 pub(super) struct BucketArgs {
     /// Option of the bucket, such as aws_endpoint=https://…; repeatable. The credentials are
-    /// better left in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+    /// better left in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; or, for
+    /// WebDAV, in WEBDAV_USER and WEBDAV_PASSWORD, or WEBDAV_TOKEN
     #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
     options: Vec<(String, String)>,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// Reads `KEY=VALUE`.
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -26,12 +28,16 @@ impl BucketArgs {
     /// Opens the bucket of a URL with these options.
     pub(super) fn open(&self, url: &str) -> Result<Bucket, Complaint> {
         let given: BTreeMap<_, _> = self.options.iter().cloned().collect();
-        let options =
-            if url.starts_with("s3://") { credentials::with_environment(given) } else { given };
-        Bucket::open(url, &options).map_err(|error| {
-            bucket_complaint(format!("cannot use the bucket {}", printable(Path::new(url))), &error)
-        })
+        open(url, given)
     }
+}
+
+/// Opens the bucket of a URL with these options and what the environment adds to them.
+pub(super) fn open(url: &str, given: BTreeMap<String, String>) -> Result<Bucket, Complaint> {
+    let options = credentials::with_environment(url, given);
+    Bucket::open(url, &options).map_err(|error| {
+        bucket_complaint(format!("cannot use the bucket {}", printable(Path::new(url))), &error)
+    })
 }
 
 /// What an operator is told of a bucket's failure.
@@ -54,7 +60,9 @@ pub(super) fn bucket_complaint(title: impl std::fmt::Display, error: &BucketErro
         BucketError::PlainHttp => {
             (Exit::Usage, "use https://; or, inside a trusted network, -o allow_http=true")
         }
-        BucketError::Url { .. } => (Exit::Usage, "a bucket is s3://BUCKET/PREFIX or file:///PATH"),
+        BucketError::Url { .. } => {
+            (Exit::Usage, "a bucket is s3://BUCKET/PREFIX, https://HOST/PATH or file:///PATH")
+        }
         BucketError::AlreadyThere
         | BucketError::Credentials(_)
         | BucketError::Folder(_)

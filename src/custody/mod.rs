@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod drill;
 pub mod entry;
 pub mod merkle;
+pub mod place;
 pub mod tile;
 
 use std::fmt;

@@ -1,11 +1,10 @@
-//! The opened buckets, and where a sealed file goes in them.
+//! The opened buckets.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::config::BucketConfig;
-use crate::clip::SealedName;
 use crate::edge::bucket::{Bucket, BucketError};
 use crate::edge::credentials;
 use crate::edge::limit::Limiter;
@@ -33,7 +32,7 @@ impl Buckets {
     /// The bucket of this config, with the secrets of now.
     pub fn open(&self, config: &BucketConfig) -> Result<Bucket, BucketError> {
         let file = config.credentials_file.as_deref();
-        let options = credentials::with_secrets(&config.name, &config.options, file)
+        let options = credentials::with_secrets(&config.url, &config.name, &config.options, file)
             .map_err(BucketError::Credentials)?;
         // Secrets for other buckets may be in the environment; a folder takes no options.
         let is_folder = config.url.starts_with("file:");
@@ -93,23 +92,5 @@ impl Buckets {
         let opened = self.opened();
         let behind = opened.values().filter_map(|opened| opened.bucket.clock_behind_seconds());
         behind.min_by_key(|seconds| seconds.unsigned_abs())
-    }
-}
-
-/// The object of a sealed clip beneath the bucket's prefix (DESIGN §7).
-pub fn key(dock: &str, name: SealedName) -> String {
-    let name = name.to_string();
-    let first = name.get(..2).expect("64 digits");
-    format!("{dock}/clips/{first}/{name}.age")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_says_nothing_but_dock_and_digest() {
-        let name = SealedName([0xab; 32]);
-        assert_eq!(key("dock-1", name), format!("dock-1/clips/ab/{name}.age"));
     }
 }

@@ -1,27 +1,26 @@
-//! Buckets: the one door to `object_store`, for `file://` and `s3://`.
+//! Buckets: the one door to `object_store`, for `file://` and `s3://`, and to WebDAV.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
 mod date;
+mod dav;
 mod error;
 mod folder;
 mod parts;
 mod put;
+mod read;
 mod rights;
 mod small;
 
@@ -48,8 +47,15 @@ pub struct Bucket {
 
 #[derive(Debug, Clone)]
 enum Store {
+    Dav(Arc<dav::Dav>),
     Folder { store: Arc<LocalFileSystem>, root: PathBuf },
     S3(S3),
+}
+
+/// Whose code reads objects.
+enum Way<'a> {
+    Dav(&'a dav::Dav),
+    Objects(&'a dyn ObjectStore),
 }
 
 /// One S3 bucket, opened twice: what differs are the headers that every request carries.
@@ -84,9 +90,10 @@ impl Object {
 }
 
 impl Bucket {
-    /// Opens the bucket of a URL: `file:///path` or `s3://bucket/prefix`.
+    /// Opens the bucket of a URL: `file:///path`, `s3://bucket/prefix` or `https://host/path`.
     ///
-    /// `options` are named as `object_store` names them (`aws_endpoint`, `aws_region`, …).
+    /// `options` of S3 are named as `object_store` names them (`aws_endpoint`, `aws_region`, …);
+    /// WebDAV has `webdav_user` and `webdav_password`, or `webdav_token`.
     pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {
         let parsed = url::Url::parse(url)
             .map_err(|error| BucketError::Url { url: redacted(url), why: error.to_string() })?;
@@ -99,8 +106,9 @@ impl Bucket {
         }
         match parsed.scheme() {
             "file" => open_folder(&parsed, options),
+            "http" | "https" => open_dav(parsed, options),
             "s3" => open_s3(&parsed, options),
-            _ => Err(invalid("expected s3://BUCKET/PREFIX or file:///PATH")),
+            _ => Err(invalid("expected s3://BUCKET/PREFIX, https://HOST/PATH or file:///PATH")),
         }
     }
 
@@ -121,6 +129,7 @@ impl Bucket {
     /// Seconds that our clock was behind the server's at its last answer; negative where ahead.
     pub fn clock_behind_seconds(&self) -> Option<i64> {
         match &self.store {
+            Store::Dav(dav) => dav.clock.behind_seconds(),
             Store::Folder { .. } => None,
             Store::S3(s3) => s3.clock.behind_seconds(),
         }
@@ -131,9 +140,11 @@ impl Bucket {
         None
     }
 
-    /// Whether objects may be put: begins an upload and gives it up, so that nothing stays.
+    /// Whether objects may be put. Begins an upload and gives it up, so that nothing stays; but on
+    /// WebDAV an empty folder, and where none may be removed an unfinished file of a few bytes.
     pub async fn probe(&self, key: &str) -> Result<(), BucketError> {
         match &self.store {
+            Store::Dav(dav) => dav.probe(&self.key(key)).await,
             Store::Folder { root, .. } => folder::probe(root).await,
             Store::S3(S3 { store, .. }) => {
                 let key = self.key(key);
@@ -153,61 +164,21 @@ impl Bucket {
         }
     }
 
-    /// All objects beneath `prefix`, in no order.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, BucketError> {
-        let mut objects = Vec::new();
-        let see = &mut |object: Object| {
-            if !object.is_unfinished() {
-                objects.push(object);
-            }
-        };
-        self.visit(prefix, see).await?;
-        Ok(objects)
-    }
-
-    /// As [`Bucket::list`], one after the other: a million objects need not be held at once.
-    /// Unfinished ones too.
-    pub async fn visit(
-        &self,
-        prefix: &str,
-        see: &mut (dyn FnMut(Object) + Send),
-    ) -> Result<(), BucketError> {
-        let prefix = self.key(prefix);
-        let mut listing = self.store().list(Some(&prefix));
-        while let Some(meta) = listing.try_next().await.map_err(BucketError::from_store)? {
-            let Some(parts) = meta.location.prefix_match(&self.prefix) else { continue };
-            let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
-            let stored = jiff::Timestamp::from_millisecond(meta.last_modified.timestamp_millis());
-            let stored = stored.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-            see(Object { key, size_bytes: meta.size, stored });
+    /// How its objects are read.
+    fn way(&self) -> Way<'_> {
+        match &self.store {
+            Store::Dav(dav) => Way::Dav(dav),
+            Store::Folder { store, .. } => Way::Objects(store.as_ref()),
+            Store::S3(s3) => Way::Objects(s3.store.as_ref()),
         }
-        Ok(())
-    }
-
-    /// Size of an object in bytes.
-    pub async fn size(&self, key: &str) -> Result<u64, BucketError> {
-        let meta = self.store().head(&self.key(key)).await.map_err(BucketError::from_store)?;
-        Ok(meta.size)
-    }
-
-    /// Some bytes of an object; fewer where it ends earlier.
-    pub async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, BucketError> {
-        self.store().get_range(&self.key(key), range).await.map_err(BucketError::from_store)
     }
 
     /// Where objects can be put in parts: what sends them, and what makes them an object only where
     /// there is none.
     fn in_parts(&self) -> Option<(&dyn MultipartStore, &dyn MultipartStore)> {
         match &self.store {
-            Store::Folder { .. } => None,
+            Store::Dav(_) | Store::Folder { .. } => None,
             Store::S3(s3) => Some((s3.store.as_ref(), s3.completer.as_ref())),
-        }
-    }
-
-    fn store(&self) -> &dyn ObjectStore {
-        match &self.store {
-            Store::Folder { store, .. } => store.as_ref(),
-            Store::S3(s3) => s3.store.as_ref(),
         }
     }
 
@@ -229,6 +200,14 @@ fn open_folder(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Buc
     let store = LocalFileSystem::new_with_prefix(&root).map_err(BucketError::from_store)?;
     let store = Store::Folder { store: Arc::new(store), root };
     Ok(Bucket { store, prefix: Key::default(), honours: Arc::default() })
+}
+
+fn open_dav(url: url::Url, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {
+    if url.scheme() == "http" && !is_loopback(&url) && !allows_http(options) {
+        return Err(BucketError::PlainHttp);
+    }
+    let dav = Arc::new(dav::Dav::open(url, options)?);
+    Ok(Bucket { store: Store::Dav(dav), prefix: Key::default(), honours: Arc::default() })
 }
 
 fn open_s3(url: &url::Url, options: &BTreeMap<String, String>) -> Result<Bucket, BucketError> {

@@ -26,6 +26,23 @@ pub fn create_public(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Creates a file without a name, for this user alone: it is gone when it is closed, however that
+/// comes about.
+pub fn create_unnamed(folder: &Path) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::openat(CWD, folder, flags, Mode::RUSR | Mode::WUSR) {
+        // A file system that has no such files: some on a network, some in user space.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {}
+        opened => return Ok(File::from(opened?)),
+    }
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let path = folder.join(format!(".dockseal-{:016x}", u64::from_le_bytes(random)));
+    let file = create_private(&path)?;
+    std::fs::remove_file(path)?;
+    Ok(file)
+}
+
 /// Makes a finished file visible under its last name so that a power cut cannot take it back:
 /// sync the file, rename without replacing, sync the folder.
 pub fn publish(file: &File, unfinished: &Path, finished: &Path) -> io::Result<()> {

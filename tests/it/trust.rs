@@ -13,7 +13,7 @@ use crate::support::{scratch, wait_for};
 const SOON: Duration = Duration::from_secs(60);
 
 /// A dock that an authority enrolled, and the authority's folder.
-struct Force {
+pub struct Force {
     dock: Dock,
     url: String,
     /// `-o aws_endpoint=…`, where the bucket has one.
@@ -29,7 +29,7 @@ impl Force {
         Force::new(BucketConfig::s3(&endpoint, &server.url(test)), option, more)
     }
 
-    fn new(bucket: BucketConfig, option: Vec<String>, more: &str) -> Force {
+    pub fn new(bucket: BucketConfig, option: Vec<String>, more: &str) -> Force {
         let (dir, url) = (scratch(), bucket.url.clone());
         let mut choices = Choices::new("", bucket);
         choices.recipients.clear();
@@ -81,7 +81,8 @@ impl Force {
         Finished::new(command.output().expect("it starts"))
     }
 
-    fn drill(&self) {
+    /// Leaves a drill's receipt in the bucket.
+    pub fn drill(&self) {
         let mut drill = authority(Login::Admin, &["drill", &self.url]);
         drill.arg("--keyring").arg(self.place("keyring"));
         drill.arg("-i").arg(self.place("identities/escrow.identity"));
@@ -90,7 +91,8 @@ impl Force {
         Finished::new(drill.output().expect("it starts")).expect_code(0);
     }
 
-    fn audit(&self, words: &[&str]) -> Finished {
+    /// `dockseal-audit` with the authority's keyring.
+    pub fn audit(&self, words: &[&str]) -> Finished {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dockseal-audit"));
         command.env_clear().envs(Login::Admin.env()).args(words);
         command.arg("--keyring").arg(self.place("keyring"));
@@ -98,7 +100,8 @@ impl Force {
         Finished::new(command.output().expect("it starts"))
     }
 
-    fn seal(&self, name: &str, content: &[u8]) {
+    /// Drops a clip and runs the dock until it is in the bucket.
+    pub fn seal(&self, name: &str, content: &[u8]) {
         std::fs::write(self.dock.folder().join(name), content).expect("written");
         self.dock.run_until_idle().expect_code(0);
     }

@@ -48,7 +48,8 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Args {
-    /// The buckets: s3://BUCKET/PREFIX or file:///PATH; the logs of several are compared
+    /// The buckets: s3://BUCKET/PREFIX, https://HOST/PATH or file:///PATH; the logs of several are
+    /// compared
     #[arg(required = true, value_name = "BUCKET")]
     buckets: Vec<String>,
     /// The authority's keyring

@@ -29,7 +29,7 @@ use crate::note::SignerKey;
 /// openable. Some kilobytes a clip are fetched; that every byte is the dock's, `verify` says.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The bucket: s3://BUCKET/PREFIX or file:///PATH
+    /// The bucket: s3://BUCKET/PREFIX, https://HOST/PATH or file:///PATH
     bucket: String,
     #[command(flatten)]
     identity: IdentityArgs,

@@ -21,7 +21,7 @@ use crate::envelope::manifest::Manifest;
 /// Exits with 3 where some object could not be read.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The bucket: s3://BUCKET/PREFIX or file:///PATH
+    /// The bucket: s3://BUCKET/PREFIX, https://HOST/PATH or file:///PATH
     bucket: String,
     #[command(flatten)]
     identity: IdentityArgs,

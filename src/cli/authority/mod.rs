@@ -1,9 +1,11 @@
 //! The authority's desk: the commands of `dockseal-authority`, and what they share.
 
+mod copy;
 mod dialog;
 mod drill;
 mod find;
 mod identity;
+mod interrupt;
 mod keygen;
 mod keyring;
 mod list;
@@ -34,6 +36,7 @@ use crate::authority::restore::RestoreError;
 use crate::clip::printable;
 use crate::envelope::header::HeaderError;
 use identity::IdentityArgs;
+use interrupt::when_interrupted;
 
 /// The program's name, as its messages begin.
 const PROGRAM: &str = "dockseal-authority";
@@ -48,6 +51,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Copy(copy::Args),
     Drill(drill::Args),
     Keygen(keygen::Args),
     Keyring(keyring::Args),
@@ -64,6 +68,7 @@ pub fn run() -> ExitCode {
         return conclude(PROGRAM, Err(Complaint::new(Exit::Failed, title, &error)));
     }
     let result = match Cli::parse().command {
+        Command::Copy(args) => copy::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Keyring(args) => keyring::run(args),

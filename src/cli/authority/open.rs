@@ -8,14 +8,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::{Complaint, Exit, bytes_for_people, complain, print_json};
 use super::find::{Find, Found, Named};
 use super::origin::{Judge, KeyringArgs, Origins, Unlogged, VerdictJson};
 use super::part::{self, ByteRange};
 use super::{BucketArgs, IdentityArgs, NameJson, PROGRAM};
-use super::{restore_complaint, runtime};
+use super::{restore_complaint, runtime, when_interrupted};
 use crate::authority::identity::Identities;
 use crate::authority::open::ManifestFinding;
 use crate::authority::origin::{Origin, Verdict};
@@ -67,7 +66,9 @@ pub fn run(args: Args) -> Result<Exit, Complaint> {
     let keyring = args.keyring.read()?;
     let runtime = runtime()?;
     let unfinished = Arc::new(Unfinished::default());
-    clean_up_when_interrupted(&runtime, Arc::clone(&unfinished));
+    let half = Arc::clone(&unfinished);
+    let said = "interrupted; the clip that was being opened was discarded";
+    when_interrupted(&runtime, said, move || half.remove());
     let to_stdout = args.out == Path::new("-");
     if to_stdout && args.json {
         let message = "--json and --out - would both write to standard output";
@@ -96,27 +97,6 @@ pub fn run(args: Args) -> Result<Exit, Complaint> {
     let desk =
         Desk { identities, runtime: &runtime, unfinished, folder, to_stdout, json, unlogged };
     desk.open_all(named, origins.as_mut())
-}
-
-/// On Ctrl-C or a request to end: no half of a clip stays behind.
-fn clean_up_when_interrupted(runtime: &Runtime, unfinished: Arc<Unfinished>) {
-    runtime.spawn(async move {
-        // Where signals cannot be had, the default action stays: the process just ends.
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-        let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        unfinished.remove();
-        let said = "interrupted; the clip that was being opened was discarded";
-        let _ = writeln!(io::stderr(), "\n{PROGRAM}: {said}");
-        #[allow(
-            clippy::exit,
-            reason = "the main thread may be inside a long read; the kernel wipes"
-        )]
-        std::process::exit(Exit::Interrupted as i32);
-    });
 }
 
 /// Everything that stays the same from clip to clip.

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use super::work::damaged;
 use super::{AgentError, Context};
 use crate::clip::{Clip, ClipId, Fact, Receipt, SealedName};
+use crate::custody::place::clip_key;
 use crate::dock::lifecycle::{hold_after, retry_delay};
-use crate::dock::push::key;
 use crate::dock::queue::{Leftover, Queue, QueueError};
 use crate::edge::bucket::{BucketError, Journal, Part, Upload};
 use crate::edge::clock;
@@ -101,7 +101,7 @@ async fn send(
     let opened = context.bucket(config.expect("couriers have configured buckets")).await?;
     let file = context.spool.read(name).map_err(BucketError::Spool)?;
     let journal = UploadJournal { context, id: clip.id, bucket, others_wait };
-    let key = key(&context.config.dock, name);
+    let key = clip_key(&context.config.dock, name);
     let evidence = opened.put_in_turns(&key, file, name, &journal).await?;
     let stored_at = clock::now();
     let bucket = bucket.to_owned();

@@ -332,8 +332,11 @@ impl Check<'_> {
     fn bucket(&mut self, raw: &RawBucket) -> BucketConfig {
         self.name(&raw.name);
         let url = raw.url.get_ref();
-        if !["s3://", "file:///"].iter().any(|scheme| url.starts_with(scheme)) {
-            self.wrong(&raw.url, "expected s3://BUCKET/PREFIX or file:///PATH");
+        if !["s3://", "https://", "http://", "file:///"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
+            self.wrong(&raw.url, "expected s3://BUCKET/PREFIX, https://HOST/PATH or file:///PATH");
         }
         for (option, value) in &raw.options {
             if credentials::is_secret(option) {

@@ -7,6 +7,7 @@ use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
+use reqwest::header::HeaderMap;
 
 use crate::edge::clock;
 
@@ -27,8 +28,9 @@ impl ServerClock {
         Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds != UNKNOWN)
     }
 
-    fn read(&self, answer: &HttpResponse) {
-        let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+    /// Notes the date of an answer, by its headers.
+    pub(super) fn read(&self, headers: &HeaderMap) {
+        let date = headers.get("date").and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
         if let Some(date) = date {
             let behind = date.timestamp().as_second() - clock::now().0 / 1000;
@@ -58,7 +60,7 @@ struct Service {
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let answer = self.client.execute(request).await?;
-        self.clock.read(&answer);
+        self.clock.read(answer.headers());
         Ok(answer)
     }
 }

@@ -72,6 +72,11 @@ pub enum BucketError {
 }
 
 impl BucketError {
+    /// The way to a bucket failed.
+    pub(super) fn failed(error: &dyn std::error::Error) -> BucketError {
+        BucketError::Failed(one_line(&chain(error)))
+    }
+
     pub(super) fn from_store(error: object_store::Error) -> BucketError {
         use object_store::Error as E;
         let text = one_line(&chain(&error));

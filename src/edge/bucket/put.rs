@@ -4,7 +4,7 @@ use std::fs::File;
 
 use md5::Md5;
 use object_store::path::Path as Key;
-use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 use sha2::{Digest, Sha256};
 
 use super::parts::{Forgetful, Job, Journal, Turn};
@@ -25,6 +25,13 @@ pub(super) struct Put<'a> {
     pub(super) journal: &'a dyn Journal,
     /// Whether it may take the place of another object, of which we believe that it is equal.
     pub(super) replaces: bool,
+}
+
+impl Put<'_> {
+    /// How `object_store` says it.
+    pub(super) fn mode(&self) -> PutMode {
+        if self.replaces { PutMode::Overwrite } else { PutMode::Create }
+    }
 }
 
 impl Bucket {
@@ -94,68 +101,38 @@ impl Bucket {
         }
     }
 
-    /// Reads the whole object again. Without the right to, the evidence stays what it was.
-    async fn read_back(
-        &self,
-        key: &Key,
-        size: u64,
-        name: SealedName,
-    ) -> Result<Evidence, BucketError> {
-        match self.sha256(key, size).await {
-            Ok(Some(found)) if found == name => Ok(Evidence::ReadBack),
-            Ok(_) => Err(BucketError::OtherContent),
-            Err(
-                object_store::Error::PermissionDenied { .. }
-                | object_store::Error::Unauthenticated { .. },
-            ) => Ok(Evidence::Acknowledged),
-            Err(error) => Err(BucketError::from_store(error)),
-        }
-    }
-
-    /// The digest of an object that has exactly `size` bytes; `None` where it has another size,
-    /// because a clip with something behind it is not that clip.
-    async fn sha256(&self, key: &Key, size: u64) -> object_store::Result<Option<SealedName>> {
-        if self.store().head(key).await?.size != size {
-            return Ok(None);
-        }
-        let mut hash = Sha256::new();
-        let mut at = 0;
-        while at < size {
-            let end = size.min(at + PART_SIZE);
-            hash.update(&self.store().get_range(key, at..end).await?);
-            at = end;
-        }
-        Ok(Some(SealedName(hash.finalize().into())))
-    }
-
     async fn turn(&self, file: File, put: Put<'_>) -> Result<Turn, BucketError> {
         match (&self.store, self.in_parts()) {
             (_, Some((store, completer))) if put.size > PART_SIZE => {
                 Job { store, completer, put }.put(file).await
             }
+            (Store::Dav(dav), _) => dav.put(file, put).await.map(Turn::Done),
             (Store::Folder { root, .. }, _) => folder::put(root, file, put).await.map(Turn::Done),
-            (Store::S3(_), _) => self.put_one(file, put).await.map(Turn::Done),
+            (Store::S3(s3), _) => put_one(s3.store.as_ref(), file, put).await.map(Turn::Done),
         }
     }
+}
 
-    /// Puts an object of at most one part in one request.
-    async fn put_one(&self, mut file: File, put: Put<'_>) -> Result<Evidence, BucketError> {
-        let block = blocking(move || read_block(&mut file, PART_SIZE + 1)).await;
-        let block = block.map_err(BucketError::Spool)?;
-        if SealedName(Sha256::digest(&block).into()) != put.name {
-            return Err(BucketError::SpoolDamaged);
-        }
-        let md5 = md5_hex(&block);
-        let mode = if put.replaces { PutMode::Overwrite } else { PutMode::Create };
-        let options = PutOptions { mode, ..PutOptions::default() };
-        let result = self.store().put_opts(put.key, PutPayload::from(block), options).await;
-        let result = result.map_err(BucketError::from_store)?;
-        put.journal.sent(put.size);
-        // S3's ETag of an object sent in one request is the MD5 that the server computed of what
-        // it received (not with SSE-KMS or SSE-C; then the object is read back).
-        let checked = result.e_tag.is_some_and(|etag| etag.trim_matches('"') == md5);
-        Ok(if checked { Evidence::DigestChecked } else { Evidence::Acknowledged })
+/// Puts an object of at most one part in one request.
+async fn put_one(
+    store: &dyn ObjectStore,
+    mut file: File,
+    put: Put<'_>,
+) -> Result<Evidence, BucketError> {
+    let block = blocking(move || read_block(&mut file, PART_SIZE + 1)).await;
+    let block = block.map_err(BucketError::Spool)?;
+    if SealedName(Sha256::digest(&block).into()) != put.name {
+        return Err(BucketError::SpoolDamaged);
     }
+    let md5 = md5_hex(&block);
+    let options = PutOptions { mode: put.mode(), ..PutOptions::default() };
+    let result = store.put_opts(put.key, PutPayload::from(block), options).await;
+    let result = result.map_err(BucketError::from_store)?;
+    put.journal.sent(put.size);
+    // S3's ETag of an object sent in one request is the MD5 that the server computed of what
+    // it received (not with SSE-KMS or SSE-C; then the object is read back).
+    let checked = result.e_tag.is_some_and(|etag| etag.trim_matches('"') == md5);
+    Ok(if checked { Evidence::DigestChecked } else { Evidence::Acknowledged })
 }
 
 pub(super) fn md5_hex(bytes: &[u8]) -> String {

@@ -9,7 +9,7 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
 use object_store::{ObjectStoreExt, PutMode, PutPayload};
 
-use super::{Bucket, BucketError, S3, Store};
+use super::{Bucket, BucketError, Way};
 use crate::clip::to_hex;
 use crate::error::chain;
 
@@ -164,18 +164,23 @@ impl Bucket {
     /// Completes an upload of the same bytes over the object. Some stores honour create-only in
     /// one request, and ignore it here.
     async fn try_complete(&self, key: &str) -> Answer {
-        match &self.store {
-            // A folder has no parts: what is copied is published under its name or not at all.
-            Store::Folder { .. } => Answer::Yes,
-            Store::S3(s3) => complete(s3, &self.key(key)).await,
+        match self.in_parts() {
+            // Without parts, what is sent is published under its name or not at all.
+            None => Answer::Yes,
+            Some(many) => complete(many, &self.key(key)).await,
         }
     }
 
     async fn try_list(&self, dock: &str) -> Answer {
         let prefix = self.key(dock);
         // The first one tells, and so does their absence.
-        let first = self.store().list(Some(&prefix)).try_next().await;
-        Answer::of(first.map_err(BucketError::from_store))
+        match self.way() {
+            Way::Dav(_) => Answer::of(self.list(dock).await),
+            Way::Objects(store) => {
+                let first = store.list(Some(&prefix)).try_next().await;
+                Answer::of(first.map_err(BucketError::from_store))
+            }
+        }
     }
 
     /// Deletes an object that never was: nothing is lost, and a refusal is one all the same.
@@ -189,14 +194,21 @@ impl Bucket {
             return Answer::Unknown("no randomness for a name that is not taken".into());
         }
         let key = self.key(&format!("{key}-{}", to_hex(&random)));
-        match self.store().delete(&key).await.map_err(BucketError::from_store) {
+        let deleted = match self.way() {
+            Way::Dav(dav) => dav.delete(&key).await,
+            Way::Objects(store) => store.delete(&key).await.map_err(BucketError::from_store),
+        };
+        match deleted {
             Err(BucketError::Missing) => Answer::Yes,
             deleted => Answer::of(deleted),
         }
     }
 }
 
-async fn complete(S3 { store, completer, .. }: &S3, key: &Key) -> Answer {
+async fn complete(
+    (store, completer): (&dyn MultipartStore, &dyn MultipartStore),
+    key: &Key,
+) -> Answer {
     let id = match store.create_multipart(key).await.map_err(BucketError::from_store) {
         Ok(id) => id,
         Err(error) => return Answer::Unknown(chain(&error)),

@@ -1,7 +1,7 @@
 //! Small objects: the pieces of a log, checkpoints, keyrings.
 
 use bytes::Bytes;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 
 use super::{Bucket, BucketError, Store, blocking, folder};
 
@@ -57,6 +57,7 @@ impl Bucket {
     ) -> Result<(), BucketError> {
         let key = self.key(key);
         match &self.store {
+            Store::Dav(dav) => dav.put_small(&key, bytes, mode).await,
             Store::Folder { root, .. } => {
                 let finished = root.join(key.as_ref());
                 blocking(move || folder::put_small(&finished, &bytes, &mode)).await
@@ -68,14 +69,5 @@ impl Bucket {
                 put.map(drop).map_err(BucketError::from_store)
             }
         }
-    }
-
-    /// A whole object of at most `size_max` bytes.
-    pub async fn read_all(&self, key: &str, size_max: u64) -> Result<Bytes, BucketError> {
-        let object = self.store().get(&self.key(key)).await.map_err(BucketError::from_store)?;
-        if object.meta.size > size_max {
-            return Err(BucketError::TooLarge { size_max });
-        }
-        object.bytes().await.map_err(BucketError::from_store)
     }
 }

@@ -100,7 +100,7 @@ const MISTAKES: &[Mistake] = &[
     ("[[bucket]]", "[[watch]]\npath = \"DIR/dock/a\"\n\n[[bucket]]", &["14:8: overlaps the watch"]),
     ("file://DIR/bucket", "file://DIR/dock/bucket", &["8:8: overlaps the folder of bucket"]),
     // Buckets.
-    ("file://DIR/bucket", "gopher://x/y", &["15:7: expected s3://BUCKET/PREFIX or file:///PATH"]),
+    ("file://DIR/bucket", "gopher://x/y", &["15:7: expected s3://BUCKET/PREFIX"]),
     (
         "[[bucket]]\nname = \"primary\"\nurl = \"file://DIR/bucket\"",
         "",
@@ -116,6 +116,11 @@ const MISTAKES: &[Mistake] = &[
         "url = \"s3://b/p\"\n[bucket.options]\naws_secret_access_key \
       = \"hunter2\"",
         &["17:25: `aws_secret_access_key` is a secret"],
+    ),
+    (
+        "url = \"file://DIR/bucket\"",
+        "url = \"https://h/p\"\n[bucket.options]\nwebdav_password = \"hunter2\"",
+        &["17:19: `webdav_password` is a secret"],
     ),
     // Several at once: all of them are told.
     (

@@ -6,6 +6,7 @@ pub mod apache;
 pub mod authority;
 pub mod azurite;
 pub mod clips;
+pub mod dav_servers;
 pub mod dock;
 pub mod http_faults;
 pub mod juicefs;

@@ -18,7 +18,7 @@ use crate::edge::bucket::{Bucket, BucketError, Created};
 /// `keyring` is replaced by the newest.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The bucket: s3://BUCKET/PREFIX or file:///PATH
+    /// The bucket: s3://BUCKET/PREFIX, https://HOST/PATH or file:///PATH
     bucket: String,
     #[command(flatten)]
     access: BucketArgs,
