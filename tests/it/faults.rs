@@ -26,7 +26,7 @@ mod words {
     pub const MOVED: &str = "another address";
     pub const NOT_ALLOWED: &str = "the bucket refused";
     pub const NO_NAME: &str = "(DNS)";
-    pub const NO_ROOM: &str = "the server is full";
+    pub const NO_ROOM: &str = "Insufficient Storage";
     pub const NO_SERVER: &str = "cannot be reached";
     pub const SERVER_FAILED: &str = "the server failed";
     pub const SLOW_DOWN: &str = "slow down";
