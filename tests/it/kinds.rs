@@ -7,6 +7,7 @@ use dockseal::edge::bucket::{Bucket, Created};
 
 use crate::contract::{CreateOnly, keeps_as_honoured, keeps_small_as_honoured};
 use crate::contract::{keeps_the_contract, keeps_the_small_contract};
+use crate::support::azurite::{AzureLogin, Azurite};
 use crate::support::juicefs::Juicefs;
 use crate::support::seaweed::{Login, Seaweed};
 use crate::support::tools::needs;
@@ -39,4 +40,42 @@ fn a_store_that_ignores_conditions_keeps_the_rest_of_the_contract() {
     keeps_as_honoured(&bucket, &bucket, Evidence::DigestChecked, CreateOnly::Ignored);
     let bucket = open(&gateway.url("small"), &gateway.options());
     keeps_small_as_honoured(&bucket, &bucket, Created::Equal, CreateOnly::Ignored);
+}
+
+#[test]
+fn a_server_with_a_certificate_of_its_own_authority_keeps_the_contract() {
+    needs!(Weed, Setpriv, Openssl);
+    let server = Seaweed::shared();
+    let (endpoint, ca) = server.tls();
+    let mut options = server.options(Login::Admin);
+    options.insert("aws_endpoint".into(), endpoint);
+    options.insert("ca_file".into(), ca.to_str().unwrap().into());
+    let bucket = open(&server.url("tls"), &options);
+    keeps_the_contract(&bucket, &bucket, Evidence::DigestChecked);
+    let bucket = open(&server.url("tls-small"), &options);
+    keeps_the_small_contract(&bucket, &bucket, Created::Equal);
+}
+
+#[test]
+fn azure_keeps_the_contract() {
+    needs!(Azurite, Setpriv);
+    let azurite = Azurite::shared();
+    let options = azurite.options(AzureLogin::AccountKey);
+    let bucket = open(&azurite.url("contract"), &options);
+    // The account's key signs Content-MD5 too, so that it cannot be added behind object_store.
+    keeps_the_contract(&bucket, &bucket, Evidence::ReadBack);
+    let bucket = open(&azurite.url("small"), &options);
+    keeps_the_small_contract(&bucket, &bucket, Created::Equal);
+}
+
+#[test]
+fn azure_keeps_the_contract_for_one_who_may_only_put() {
+    needs!(Azurite, Setpriv);
+    let azurite = Azurite::shared();
+    let [writer, reader] =
+        [AzureLogin::PutOnly, AzureLogin::AccountKey].map(|login| azurite.options(login));
+    let url = azurite.url("put-only");
+    keeps_the_contract(&open(&url, &writer), &open(&url, &reader), Evidence::DigestChecked);
+    let url = azurite.url("put-only-small");
+    keeps_the_small_contract(&open(&url, &writer), &open(&url, &reader), Created::Unseen);
 }

@@ -53,6 +53,16 @@ fn a_success_that_carries_an_error_is_none() {
 }
 
 #[test]
+fn an_upload_whose_completion_is_an_error_inside_of_a_success_is_not_complete() {
+    needs!(Weed, Setpriv);
+    let rows = [
+        (Answer::new(200).s3_error("InternalError"), words::ERROR_IN_COMPLETION),
+        (Answer::new(200).body("text/html", PORTAL), words::WEB_PAGE_IN_COMPLETION),
+    ];
+    each_is_named_and_passes("complete", &Which::of("POST").with("uploadId="), LARGE, &rows);
+}
+
+#[test]
 fn a_redirect_to_another_host_is_not_followed() {
     needs!(Weed, Setpriv);
     let [proxy, elsewhere] = [(); 2].map(|()| proxy());

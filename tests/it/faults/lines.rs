@@ -25,6 +25,23 @@ fn a_line_that_breaks_after_so_many_bytes_is_named_until_it_holds() {
 }
 
 #[test]
+fn a_line_that_swallows_everything_is_named_until_it_lets_go() {
+    needs!(Weed, Setpriv);
+    let proxy = Proxy::to(&Seaweed::shared().address);
+    proxy.set(Fault::BlackHole);
+    let mut scene = Scene::with("black-hole", &proxy.endpoint(), |bucket| {
+        bucket.options.insert("stall_timeout".into(), "3s".into());
+    });
+    scene.site.dock.start();
+    scene.put(LARGE);
+    scene.names(words::STALLED);
+    // What was swallowed is gone; it does not reach the server when nobody waits for it any more.
+    proxy.cut_now();
+    proxy.set(Fault::None);
+    scene.arrives();
+}
+
+#[test]
 fn a_server_that_is_down_is_named_until_it_is_back() {
     needs!(Weed, Setpriv);
     let proxy = Proxy::to(&Seaweed::shared().address);

@@ -43,9 +43,9 @@ fn a_server_of_an_unknown_authority_is_named_until_that_is_trusted() {
     scene.put(SMALL);
     scene.names(words::UNKNOWN_AUTHORITY);
     scene.site.dock.stop();
-    // The whole machine's trust, as far as this process goes.
-    scene.site.dock.start_with(&[], |daemon| {
-        daemon.env("SSL_CERT_FILE", ca);
-    });
+    let mut choices = scene.site.choices.clone();
+    choices.buckets[0].options.insert("ca_file".into(), ca.to_str().unwrap().into());
+    scene.site.dock.reconfigure(&choices);
+    scene.site.dock.start();
     scene.arrives();
 }

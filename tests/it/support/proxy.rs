@@ -100,6 +100,11 @@ impl Proxy {
         *self.line.next_cut.lock().expect("no thread panics with the lock") = next;
     }
 
+    /// Cuts all connections that there are, with what is on its way in them.
+    pub fn cut_now(&self) {
+        self.line.cuts.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// How often all connections were cut so far.
     pub fn cuts(&self) -> u64 {
         self.line.cuts.load(Ordering::SeqCst)
