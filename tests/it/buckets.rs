@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use dockseal::clip::Evidence;
-use dockseal::edge::bucket::{Bucket, BucketError, Created};
+use dockseal::edge::bucket::{Bucket, BucketError, Created, Trouble};
 use tempfile::TempDir;
 
 use crate::contract::{LARGE, SMALL, Spooled, block_on, holds};

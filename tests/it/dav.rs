@@ -153,7 +153,7 @@ fn a_line_cut_in_the_middle_leaves_no_object_and_the_next_put_is_good() {
         let spooled = Spooled::new(LARGE);
         proxy.set(Fault::CutAfter(LARGE as u64 / 2));
         let cut = put(&bucket, &spooled);
-        assert!(matches!(cut, Err(BucketError::Failed(_))), "{cut:?}");
+        assert!(matches!(cut, Err(BucketError::Failed { .. })), "{cut:?}");
         assert_eq!(proxy.fault(), Fault::None, "the line was cut");
         assert!(!files(&server.root().join(&folder)).contains(&format!("{}.age", spooled.name)));
         assert!(matches!(block_on(bucket.size(&spooled.key)), Err(BucketError::Missing)));
@@ -248,7 +248,7 @@ fn a_captive_portal_is_never_taken_for_a_bucket() {
     ] {
         let bucket = open_freely(&portal(answer));
         let failed = |error: BucketError| {
-            assert!(matches!(error, BucketError::Failed(_)), "{answer}: {error:?}");
+            assert!(matches!(error, BucketError::Failed { .. }), "{answer}: {error:?}");
             let text = error.to_string();
             assert!(!text.contains("login") && !text.contains('\n'), "{text}");
         };
@@ -273,7 +273,7 @@ fn a_full_disk_at_the_server_is_told_and_a_later_put_is_good() {
     std::fs::write(&ballast, vec![1; 5 << 19]).unwrap();
     let other = Spooled::new(SMALL);
     let full = put(&bucket, &other);
-    let Err(BucketError::Failed(text)) = &full else { panic!("{full:?}") };
+    let Err(BucketError::Failed { text, .. }) = &full else { panic!("{full:?}") };
     assert!(text.contains("507"), "{text}");
     assert!(matches!(block_on(bucket.size(&other.key)), Err(BucketError::Missing)));
     std::fs::remove_file(ballast).unwrap();
@@ -292,7 +292,7 @@ fn a_folder_removed_behind_our_back_is_made_again() {
         std::fs::remove_dir_all(server.root().join(&folder).join("dock-1")).unwrap();
         // nginx says 500, as to anything; the folders are made before the next attempt.
         let first = put(&bucket, &spooled);
-        assert!(matches!(first, Ok(_) | Err(BucketError::Failed(_))), "{first:?}");
+        assert!(matches!(first, Ok(_) | Err(BucketError::Failed { .. })), "{first:?}");
         assert_eq!(put(&bucket, &spooled).unwrap(), Evidence::ReadBack);
     }
 }

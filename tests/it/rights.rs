@@ -94,7 +94,7 @@ fn a_store_that_cannot_be_asked_is_not_taken_for_one_that_overwrites() {
 
     options.insert("aws_endpoint".into(), "http://127.0.0.1:1".into());
     let away = Bucket::open(&server.url("away"), &options).unwrap();
-    assert!(matches!(block_on(away.first_contact("d-1")), Err(BucketError::Failed(_))));
+    assert!(matches!(block_on(away.first_contact("d-1")), Err(BucketError::Failed { .. })));
     let rights = block_on(away.probe_rights("d-1"));
     assert!(matches!(rights.put, Answer::Unknown(_)), "{rights:?}");
     assert_eq!(away.honours_create(), None);
