@@ -32,8 +32,10 @@ pub use rights::{Answer, CHECK, Honours, Rights};
 pub use small::Created;
 pub use trouble::Trouble;
 
-/// Bytes of a part, and the largest object that is sent in one request. S3 wants at least 5 MiB.
+/// The smallest part of an object, and what is surely sent in one request. S3 wants at least 5 MiB.
 const PART_SIZE: u64 = 5 << 20;
+/// The largest part where the line is fast: two of them are in memory for each upload.
+const PART_SIZE_MAX: u64 = 12 << 20;
 
 /// One bucket, opened; no request was made yet.
 #[derive(Debug, Clone)]

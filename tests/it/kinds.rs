@@ -7,9 +7,10 @@ use dockseal::edge::bucket::{Bucket, Created};
 
 use crate::contract::{CreateOnly, keeps_as_honoured, keeps_small_as_honoured};
 use crate::contract::{keeps_the_contract, keeps_the_small_contract};
-use crate::support::azurite::{AzureLogin, Azurite};
+use crate::support::azurite::{AzureLogin, Azurite, container_sas};
 use crate::support::juicefs::Juicefs;
 use crate::support::seaweed::{Login, Seaweed};
+use crate::support::signed::{request, send, set};
 use crate::support::tools::needs;
 
 fn open(url: &str, options: &BTreeMap<String, String>) -> Bucket {
@@ -78,4 +79,26 @@ fn azure_keeps_the_contract_for_one_who_may_only_put() {
     keeps_the_contract(&open(&url, &writer), &open(&url, &reader), Evidence::DigestChecked);
     let url = azurite.url("put-only-small");
     keeps_the_small_contract(&open(&url, &writer), &open(&url, &reader), Created::Unseen);
+}
+
+/// What a receipt of Azure rests on: with `Content-MD5` a request is refused where the bytes are
+/// others, for an object in one request and for a block.
+#[test]
+fn azure_refuses_bytes_that_do_not_have_their_digest() {
+    needs!(Azurite, Setpriv);
+    let azurite = Azurite::shared();
+    let blob = format!("{}/evidence/digest?{}", azurite.endpoint(), container_sas("cw"));
+    let block = format!("{blob}&comp=block&blockid=AAAA");
+    // MD5 of "clip", and of nothing.
+    let [right, wrong] = ["9ti4hjNZJ9RvrTI8YDNdCQ==", "1B2M2Y8AsgTpgAmY7PhCfg=="];
+    for url in [blob, block] {
+        for (md5, expected) in [(right, 201), (wrong, 400)] {
+            let mut put = request("PUT", &url, "clip");
+            set(&mut put, "content-md5", md5);
+            set(&mut put, "content-length", "4");
+            set(&mut put, "x-ms-blob-type", "BlockBlob");
+            let (status, body) = send(put);
+            assert_eq!(status, expected, "{md5}: {body}");
+        }
+    }
 }

@@ -123,10 +123,8 @@ impl Plan {
 /// What an object is, and the folder of its log; `None` where it is none of ours.
 fn kind_of(key: &str) -> Option<(Kind, Option<String>)> {
     Some(match Place::of(key) {
-        // Each store has its own.
-        Place::Check { .. } => return None,
         Place::Authority if is_newest_drill(key) => (Kind::Newest(Newest::Drill), None),
-        Place::Authority | Place::Revision(_) => (Kind::Record, None),
+        Place::Authority | Place::Check { dock: _ } | Place::Revision(_) => (Kind::Record, None),
         Place::Checkpoint { dock, log, size: _ } => (Kind::Checkpoint, Some(folder(dock, log))),
         Place::Clip { dock: _, name } => (Kind::Clip(name), None),
         Place::Foreign => return None,

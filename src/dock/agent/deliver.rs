@@ -11,7 +11,7 @@ use super::{AgentError, Context};
 use crate::clip::{Clip, ClipId, Fact, Receipt, SealedName};
 use crate::custody::place::clip_key;
 use crate::dock::lifecycle::{hold_after, retry_delay};
-use crate::dock::queue::{Leftover, Queue, QueueError};
+use crate::dock::queue::{Answered, Leftover, Queue, QueueError};
 use crate::edge::bucket::{BucketError, Journal, Part, Trouble, Upload};
 use crate::edge::clock;
 use crate::edge::fs::is_absent;
@@ -47,7 +47,11 @@ pub(super) async fn deliver(
     let name = clip.sealed.expect("only sealed clips are delivered").name;
     let sent = send(context, &clip, name, &bucket, others_wait).await;
     let now = clock::now();
-    let behind = context.buckets.behind_seconds(&bucket);
+    let behind_seconds = context.buckets.behind_seconds(&bucket);
+    let name_of_bucket = bucket.clone();
+    let answered = |problem| {
+        Some(Answered { bucket: name_of_bucket.clone(), problem, behind_seconds, at: now })
+    };
     let receipt = match sent {
         Ok(Some(receipt)) => receipt,
         Ok(None) => {
@@ -63,11 +67,10 @@ pub(super) async fn deliver(
             let hold = hold_after(before, &error, now, context.jitter());
             let (id, attempts) = (clip.id.0, hold.attempts);
             tracing::warn!(clip = id, bucket, attempts, "not pushed: {}", hold.cause);
-            let problem = Some(hold.cause.clone());
-            context.queue.bucket_answered(bucket.clone(), problem, behind, now).await?;
+            let answered = answered(Some(hold.cause.clone()));
             let retry_after = context.buckets.take_retry_after(&bucket);
             let fact = Fact::DeliveryHeld { bucket, hold };
-            context.queue.record_of(clip.id, name, vec![fact]).await?;
+            context.queue.record_of(clip.id, name, vec![fact], answered).await?;
             let is_clips = error.disposition() == Disposition::Park
                 || !matches!(error.reason(), Reason::BucketFailed | Reason::BucketRefused);
             return Ok(match is_clips {
@@ -76,7 +79,7 @@ pub(super) async fn deliver(
             });
         }
     };
-    context.queue.bucket_answered(bucket.clone(), None, behind, now).await?;
+    let answered = answered(None);
     let evidence = receipt.evidence.word();
     tracing::info!(clip = clip.id.0, bucket, evidence, digest = %name, "pushed");
     let is_weak = !context.policy(&clip).suffices(&receipt);
@@ -86,7 +89,7 @@ pub(super) async fn deliver(
         let hold = Hold::for_operator(Reason::ReceiptWeak, cause, now);
         facts.push(Fact::DeliveryHeld { bucket, hold });
     }
-    context.queue.record_of(clip.id, name, facts).await?;
+    context.queue.record_of(clip.id, name, facts, answered).await?;
     Ok(Delivered::Arrived)
 }
 
@@ -119,7 +122,7 @@ async fn spool_damaged(
         && clip.sealed.is_some_and(|sealed| sealed.in_spool && sealed.name == name)
     {
         let facts = damaged(context, &clip, name)?;
-        context.queue.record_of(id, name, facts).await?;
+        context.queue.record_of(id, name, facts, None).await?;
     }
     Ok(Delivered::ClipHeld)
 }

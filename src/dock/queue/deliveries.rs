@@ -24,6 +24,19 @@ pub enum Order {
     Others,
 }
 
+/// What an attempt at a bucket gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The bucket's name.
+    pub bucket: String,
+    /// What is wrong, in words; none where it gave a receipt.
+    pub problem: Option<String>,
+    /// How many seconds our clock is behind the server's, where that said its time.
+    pub behind_seconds: Option<i64>,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// An upload that was given up, and that the bucket still keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
@@ -168,13 +181,18 @@ impl Queue {
 
     /// As [`Queue::record`], for what was found out of the sealed file of this name. Where the
     /// clip has been sealed anew meanwhile, it says nothing of the new one and is dropped.
+    /// `answered` is what the bucket's attempt gave besides.
     pub async fn record_of(
         &self,
         id: ClipId,
         name: SealedName,
         facts: Vec<Fact>,
+        answered: Option<Answered>,
     ) -> Result<(), QueueError> {
         self.ask(move |tx| {
+            if let Some(answered) = answered {
+                note_answer(tx, answered)?;
+            }
             let clip = rows::load(tx, id)?.ok_or(QueueError::NoClip)?;
             match clip.sealed {
                 Some(sealed) if sealed.name == name => record(tx, id, facts),
@@ -338,6 +356,18 @@ impl Queue {
         })
         .await
     }
+}
+
+fn note_answer(tx: &Connection, answered: Answered) -> Result<(), QueueError> {
+    let sql = "INSERT INTO bucket (name, receipt_at, problem, problem_since, behind_seconds)
+        VALUES (?1, iif(?2 IS NULL, ?3, NULL), ?2, iif(?2 IS NULL, NULL, ?3), ?4)
+        ON CONFLICT DO UPDATE SET
+        receipt_at = iif(?2 IS NULL, ?3, receipt_at), problem = ?2,
+        problem_since = iif(?2 IS NULL, NULL, coalesce(problem_since, ?3)),
+        behind_seconds = coalesce(?4, behind_seconds)";
+    let Answered { bucket, problem, behind_seconds, at } = answered;
+    tx.prepare_cached(sql)?.execute(params![bucket, problem, at.0, behind_seconds])?;
+    Ok(())
 }
 
 /// A sealed clip is to go to every configured bucket.

@@ -7,7 +7,7 @@ mod read;
 mod rows;
 mod schema;
 
-pub use deliveries::{DueDelivery, Leftover, Order};
+pub use deliveries::{Answered, DueDelivery, Leftover, Order};
 pub use log::{Beginning, Numbered, Published};
 pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
 
@@ -215,29 +215,6 @@ impl Queue {
             ])?;
             Ok(())
         })
-    }
-
-    /// What the last attempt at a bucket gave: a receipt, or a problem; and by how much our clock
-    /// is behind the server's, where it said its time.
-    pub async fn bucket_answered(
-        &self,
-        name: String,
-        problem: Option<String>,
-        behind_seconds: Option<i64>,
-        now: Timestamp,
-    ) -> Result<(), QueueError> {
-        self.ask(move |tx| {
-            let sql =
-                "INSERT INTO bucket (name, receipt_at, problem, problem_since, behind_seconds)
-                VALUES (?1, iif(?2 IS NULL, ?3, NULL), ?2, iif(?2 IS NULL, NULL, ?3), ?4)
-                ON CONFLICT DO UPDATE SET
-                receipt_at = iif(?2 IS NULL, ?3, receipt_at), problem = ?2,
-                problem_since = iif(?2 IS NULL, NULL, coalesce(problem_since, ?3)),
-                behind_seconds = coalesce(?4, behind_seconds)";
-            tx.prepare_cached(sql)?.execute(params![name, problem, now.0, behind_seconds])?;
-            Ok(())
-        })
-        .await
     }
 }
 

@@ -141,9 +141,11 @@ impl Reader {
     ) -> Result<Vec<Due>, QueueError> {
         // One snapshot for the clip and its version.
         let tx = self.0.unchecked_transaction()?;
-        let condition = "state = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3";
-        let clips =
-            rows::select(&tx, condition, params![state.word(), now.0, rows::signed(count_max)])?;
+        // The state as a literal: SQLite looks into a bound one, to see whether a partial index
+        // fits, and compiles the statement again each time.
+        let state = state.word();
+        let condition = format!("state = '{state}' AND due_at <= ?1 ORDER BY due_at, id LIMIT ?2");
+        let clips = rows::select(&tx, &condition, params![now.0, rows::signed(count_max)])?;
         let due = clips.into_iter().map(|clip| {
             let version = rows::version(&tx, clip.id)?;
             Ok(Due { clip, version })

@@ -5,9 +5,9 @@
 //! answer here in a server's name (inside of TLS) can make us wait or fail. Digests that it echoes
 //! count as checked, so a receipt is worth what the server is worth.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -40,6 +40,8 @@ pub(super) use sigv4::Signer;
 use body::{Gate, Paced, Progress, Watched, http_error};
 use verdict::Asked;
 
+/// Requests that say something of the line's speed.
+const LARGE_SIZE: u64 = 1 << 20;
 /// No answer had a date yet.
 const UNKNOWN: i64 = i64::MIN;
 /// From this difference on we sign with the server's time. Below it, second-sized differences and
@@ -63,6 +65,8 @@ struct Shared {
     /// Seconds that our clock is behind the server's, as of its last answer, or [`UNKNOWN`].
     behind_seconds: AtomicI64,
     retry_after: Mutex<Option<Duration>>,
+    /// Of the last large request that succeeded.
+    bytes_per_second: AtomicU64,
     checked: verdict::Checked,
 }
 
@@ -107,6 +111,7 @@ impl Line {
             gate: Arc::new(Gate { limits, ..Gate::default() }),
             behind_seconds: AtomicI64::new(UNKNOWN),
             retry_after: Mutex::new(None),
+            bytes_per_second: AtomicU64::new(0),
             checked: verdict::Checked::default(),
         })))
     }
@@ -120,6 +125,11 @@ impl Line {
     /// Bytes of bodies that left, those of failed requests as well.
     pub(super) fn sent_bytes(&self) -> u64 {
         self.0.gate.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How fast the last large request went, its answer included; 0 before there was one.
+    pub(super) fn bytes_per_second(&self) -> u64 {
+        self.0.bytes_per_second.load(Ordering::Relaxed)
     }
 
     /// How long the server asked us to wait since this was asked last.
@@ -163,8 +173,14 @@ impl Line {
             host: head.url().host_str().unwrap_or_default().to_owned(),
             digests: digests.collect(),
         };
+        let (size, began) = (body.content_length() as u64, Instant::now());
         let answer = self.watched(head, Some(body)).await?;
-        verdict::judge(&asked, answer, &self.0.checked).await
+        let answer = verdict::judge(&asked, answer, &self.0.checked).await?;
+        if size >= LARGE_SIZE && answer.status().is_success() {
+            let rate = size as f64 / began.elapsed().as_secs_f64();
+            self.0.bytes_per_second.store(rate as u64, Ordering::Relaxed);
+        }
+        Ok(answer)
     }
 
     /// One request, watched.
@@ -238,6 +254,7 @@ impl Line {
             let value = BASE64.encode(md5(body.clone()).await).parse().expect("base64");
             head.headers_mut().insert("content-md5", value);
         }
+        let promised = head.headers().get("content-md5").and_then(|md5| BASE64.decode(md5).ok());
         let signed_with = self.correct(&mut head, CORRECT_FROM_SECONDS, 0);
         let mut answer = self.attempt(&head, body.clone()).await;
         let is_reading = [Method::GET, Method::HEAD].contains(head.method());
@@ -249,6 +266,13 @@ impl Line {
             answer = self.attempt(&head, body.clone()).await;
         }
         let answer = answer?;
+        if let (Dialect::AzureToken, StatusCode::CREATED, Some(md5)) =
+            (&self.0.dialect, answer.status(), promised)
+        {
+            // Azure compares the header with what it received, and refuses what differs; of a
+            // block it does not repeat the digest.
+            self.0.checked.remember(md5);
+        }
         if answer.status() == StatusCode::FORBIDDEN
             && self.correct(&mut head, SUSPECT_FROM_SECONDS, signed_with) != signed_with
         {

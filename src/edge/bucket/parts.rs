@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::line::Line;
 use super::put::{Put, md5};
-use super::{BucketError, PART_SIZE, blocking, refill_block};
+use super::{BucketError, PART_SIZE, PART_SIZE_MAX, blocking, refill_block};
 use crate::clip::{Evidence, SealedName, to_hex};
 
 /// S3 takes at most this many parts of one object.
@@ -125,6 +125,13 @@ pub(super) struct Job<'a> {
     pub(super) put: Put<'a>,
 }
 
+/// Bytes of a part: what the line carries in a second, so that a line that breaks costs no more
+/// than that, and a fast one is not kept busy with requests.
+pub(super) fn part_size(line: &Line) -> u64 {
+    let second = line.bytes_per_second() & !((1 << 20) - 1);
+    second.clamp(PART_SIZE, PART_SIZE_MAX)
+}
+
 /// How a turn at an upload ended.
 #[derive(Debug)]
 pub(super) enum Turn {
@@ -209,7 +216,7 @@ impl Job<'_> {
         let id =
             self.store.create_multipart(self.put.key).await.map_err(BucketError::from_store)?;
         let least = self.put.size.div_ceil(PART_COUNT_MAX).next_multiple_of(1 << 20);
-        let part_size = PART_SIZE.max(least);
+        let part_size = part_size(self.line).max(least);
         let (parts, is_completing, replaces) = (Vec::new(), false, self.put.replaces);
         let upload = Upload { id, part_size, parts, is_completing, replaces };
         self.put.journal.begun(self.put.key_in_bucket, &upload).await?;
@@ -313,7 +320,7 @@ impl Job<'_> {
     /// What is known of a part that was sent.
     fn part(&self, content_id: String, block: &[u8]) -> Part {
         // Where the server says a SHA-256, the line compared it with ours.
-        if content_id.contains("ChecksumSHA256") {
+        if content_id.contains("<checksum_sha256>") {
             return Part { content_id, sha256: None, is_checked: true };
         }
         let md5 = md5(block);

@@ -8,8 +8,10 @@ use object_store::path::Path as Key;
 use object_store::{PutMode, PutOptions, PutPayload};
 use sha2::{Digest, Sha256};
 
-use super::parts::{Forgetful, Job, Journal, Turn};
-use super::{Bucket, BucketError, Cloud, PART_SIZE, Store, blocking, folder, read_block};
+use super::parts::{Forgetful, Job, Journal, Turn, part_size};
+use super::{
+    Bucket, BucketError, Cloud, PART_SIZE, PART_SIZE_MAX, Store, blocking, folder, read_block,
+};
 use crate::clip::{Evidence, SealedName, to_hex};
 
 /// A sealed file, and the object that it is to become.
@@ -104,7 +106,8 @@ impl Bucket {
 
     async fn turn(&self, file: File, put: Put<'_>) -> Result<Turn, BucketError> {
         match &self.store {
-            Store::Cloud(Cloud { parts, completer, line, .. }) if put.size > PART_SIZE => {
+            Store::Cloud(cloud) if in_parts(cloud, &put).await? => {
+                let Cloud { parts, completer, line, .. } = cloud;
                 let (store, completer) = (parts.as_ref(), completer.as_ref());
                 Job { store, completer, line, put }.put(file).await
             }
@@ -115,9 +118,17 @@ impl Bucket {
     }
 }
 
+/// Whether an object goes in parts: where it is larger than one, or was begun so.
+async fn in_parts(Cloud { line, .. }: &Cloud, put: &Put<'_>) -> Result<bool, BucketError> {
+    if put.size <= PART_SIZE {
+        return Ok(false);
+    }
+    Ok(put.size > part_size(line) || put.journal.upload().await?.is_some())
+}
+
 /// Puts an object of at most one part in one request.
 async fn put_one(cloud: &Cloud, mut file: File, put: Put<'_>) -> Result<Evidence, BucketError> {
-    let block = blocking(move || read_block(&mut file, PART_SIZE + 1)).await;
+    let block = blocking(move || read_block(&mut file, PART_SIZE_MAX + 1)).await;
     let block = block.map_err(BucketError::Spool)?;
     if SealedName(Sha256::digest(&block).into()) != put.name {
         return Err(BucketError::SpoolDamaged);

@@ -100,7 +100,7 @@ fn a_receipt_of_a_sealed_file_that_was_replaced_counts_for_nothing() {
         stored_at: Timestamp(9),
     };
     let facts = vec![Fact::Acknowledged(receipt)];
-    let of = |name| place.queue.record_of(ClipId(1), SealedName(name), facts.clone());
+    let of = |name| place.queue.record_of(ClipId(1), SealedName(name), facts.clone(), None);
     place.runtime.block_on(of([9; 32])).expect("dropped");
     assert_eq!(place.due("a", Order::FlaggedFirst), [1]);
     place.runtime.block_on(of([1; 32])).expect("recorded");

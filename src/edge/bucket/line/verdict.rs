@@ -40,7 +40,7 @@ impl Checked {
         known.iter().any(|known| known == digest)
     }
 
-    fn remember(&self, digest: Vec<u8>) {
+    pub(super) fn remember(&self, digest: Vec<u8>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= CHECKED_COUNT_MAX {
             known.pop_front();
