@@ -264,7 +264,8 @@ fn the_shapes_of_json_are_stable() {
     assert_keys(&status["folders"][0], folder_keys);
     assert_keys(
         &status["buckets"][0],
-        "last_receipt_seconds name problem problem_seconds receipt_count required waiting_count",
+        "clock_behind_seconds last_receipt_seconds name problem problem_seconds receipt_count \
+         required waiting_count",
     );
     let list = site.dock.json(&["list", "--state", "sealed", "--limit", "1"]);
     assert_keys(&list, "clips schema_version");

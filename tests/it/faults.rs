@@ -14,6 +14,7 @@ use crate::support::site::{SOON, Site, our_keys};
 use crate::support::{scratch, wait_for};
 
 mod answers;
+mod clock;
 mod full;
 mod lines;
 mod names;

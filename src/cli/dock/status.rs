@@ -84,6 +84,7 @@ struct BucketJson {
     last_receipt_seconds: Option<u64>,
     problem: Option<String>,
     problem_seconds: Option<u64>,
+    clock_behind_seconds: Option<i64>,
 }
 
 pub(super) fn status(config: &Config, json: bool) -> Result<Exit, Complaint> {
@@ -219,6 +220,7 @@ fn buckets(
             last_receipt_seconds: age(line.and_then(|line| line.receipt_at)),
             problem: line.and_then(|line| line.problem.clone()),
             problem_seconds: age(line.and_then(|line| line.problem_since)),
+            clock_behind_seconds: line.and_then(|line| line.behind_seconds),
         });
     }
     Ok(lines)
@@ -335,6 +337,9 @@ fn folder_text(folder: &FolderJson) -> String {
     format!("{path}: {state}")
 }
 
+/// A difference to a server's time from which on it is told; requests are signed with its time.
+const CLOCK_WRONG_SECONDS: u64 = 60;
+
 fn bucket_text(bucket: &BucketJson) -> String {
     let required = if bucket.required { "" } else { " (not required)" };
     let state = match (&bucket.problem, bucket.last_receipt_seconds) {
@@ -346,7 +351,14 @@ fn bucket_text(bucket: &BucketJson) -> String {
         (None, None) => "not used yet".to_owned(),
     };
     let counts = format!("{} stored, {} waiting", bucket.receipt_count, bucket.waiting_count);
-    format!("{}{required}: {counts}, {state}", bucket.name)
+    let clock = match bucket.clock_behind_seconds {
+        Some(seconds) if seconds.unsigned_abs() >= CLOCK_WRONG_SECONDS => {
+            let side = if seconds > 0 { "behind" } else { "ahead" };
+            format!(" our clock is {} {side};", seconds_for_people(seconds.unsigned_abs()))
+        }
+        Some(_) | None => String::new(),
+    };
+    format!("{}{required}:{clock} {counts}, {state}", bucket.name)
 }
 
 fn cut(text: &str) -> String {
@@ -389,6 +401,7 @@ mod tests {
             last_receipt_seconds: Some(1),
             problem: Some("the bucket failed".into()),
             problem_seconds: Some(10_000),
+            clock_behind_seconds: Some(86_400),
         };
         let states = ["seen", "sealed", "stored", "erased"];
         let states = states.map(|state| StateJson { state, count: 1_000_000, size_bytes: 1 << 50 });

@@ -95,6 +95,8 @@ pub struct BucketLine {
     pub problem: Option<String>,
     /// Since when.
     pub problem_since: Option<Timestamp>,
+    /// How many seconds our clock was behind its server's, when that last said its time.
+    pub behind_seconds: Option<i64>,
 }
 
 impl Reader {
@@ -278,6 +280,7 @@ impl Reader {
         let rows = statement.query_map([], |row| {
             Ok(BucketLine {
                 name: row.get("name")?,
+                behind_seconds: row.get("behind_seconds")?,
                 receipt_at: row.get::<_, Option<i64>>("receipt_at")?.map(Timestamp),
                 problem: row.get("problem")?,
                 problem_since: row.get::<_, Option<i64>>("problem_since")?.map(Timestamp),

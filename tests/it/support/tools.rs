@@ -25,6 +25,8 @@ pub enum Tool {
     Azurite,
     /// The Python package `cryptography`, in the venv: for our second reader.
     Cryptography,
+    /// libfaketime, to be preloaded: a clock that is wrong.
+    Faketime,
     /// FFmpeg with libx264.
     Ffmpeg,
     /// fake-gcs-server, in the venv: an emulator of Google Cloud Storage.
@@ -70,6 +72,7 @@ impl Tool {
             Tool::Apache => "apache2",
             Tool::Azurite => "azurite (npm)",
             Tool::Cryptography => "cryptography (PyPI)",
+            Tool::Faketime => "faketime",
             Tool::Ffmpeg => "ffmpeg",
             Tool::FakeGcs => "fake-gcs-server (PyPI)",
             Tool::GcpStorage => "gcp-storage-emulator (PyPI)",
@@ -101,6 +104,7 @@ impl Tool {
                 program("node").and(installed("azurite/node_modules/.bin/azurite-blob"))
             }
             Tool::Cryptography => python_with("cryptography"),
+            Tool::Faketime => faketime(),
             Tool::Ffmpeg => program("ffmpeg"),
             Tool::FakeGcs => in_python(FAKE_GCS),
             Tool::GcpStorage => installed("venv/bin/gcp-storage-emulator"),
@@ -139,6 +143,13 @@ fn installed(path: &str) -> Option<PathBuf> {
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// The library for programs with threads, in the folder of whichever architecture this is.
+fn faketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    let mut places = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    places.find(|place| place.is_file())
 }
 
 /// A program for administrators: not everybody's `PATH` leads there.

@@ -141,9 +141,9 @@ async fn failures_that_look_like_answers_name_their_cause_first() {
 }
 
 #[tokio::test]
-async fn webdav_may_answer_a_put_with_a_page() {
+async fn webdavs_answers_are_its_own_modules_to_judge() {
     let answer = "HTTP/1.1 201 Created\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\r\nHi";
-    let (url, told) = serve(vec![answer.into(), answer.replace("201 Created", "200 OK")]).await;
+    let (url, told) = serve(vec![answer.into(), answer.replace("201 Created", "507 Full")]).await;
     let line = line(&url, Dialect::Dav, &[]);
     let request = || {
         let mut request = reqwest::Request::new(Method::PUT, url.clone());
@@ -153,8 +153,8 @@ async fn webdav_may_answer_a_put_with_a_page() {
     let answer = line.send(request()).await.expect("created");
     assert_eq!(answer.status(), StatusCode::CREATED);
     assert_eq!(answer.text().await.expect("a body"), "Hi");
-    let error = line.send(request()).await.expect_err("a portal");
-    assert_eq!(error.trouble(), Some(Trouble::Portal), "{error}");
+    let full = line.send(request()).await.expect("an answer all the same");
+    assert_eq!(full.status(), StatusCode::INSUFFICIENT_STORAGE);
     assert!(told.await.expect("served")[0].contains("content-length: 4\r\n"));
 }
 
