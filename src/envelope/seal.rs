@@ -4,12 +4,12 @@ use std::io::{self, Read, Write};
 
 use rand_core::CryptoRng;
 
-use super::FileKey;
 use super::header::Header;
 use super::manifest::{Manifest, TooLarge, commitment};
 use super::pass::{Pass, pass};
 use super::recipient::Recipients;
 use super::stream::{PAYLOAD_NONCE_SIZE, PayloadCipher};
+use super::{FileKey, on_scrubbed_stack};
 use crate::clip::SealedName;
 
 /// What sealing a clip gave.
@@ -35,19 +35,31 @@ pub fn seal(
     manifest: &Manifest,
     rng: &mut impl CryptoRng,
 ) -> Result<Sealed, SealError> {
+    // On a stack of its own: what comes next puts structures with padding on the heap, and with
+    // them whatever lay on the stack.
+    let begin = || begin(recipients, manifest, rng).map(Box::new).map_err(Box::new);
+    let resealer = *on_scrubbed_stack(begin).map_err(|error| SealError::Manifest(*error))?;
+    let pass = resealer.pass(clip, out)?;
+    let commitment = commitment(&manifest.commitment_salt, &pass.plaintext_sha256)
+        .expect("the salt was made by Manifest::new_salt");
+    Ok(Sealed { name: pass.name, size_bytes: pass.size_bytes, commitment, resealer })
+}
+
+/// Makes the keys of one file, and wraps the file key for everybody.
+fn begin(
+    recipients: &Recipients,
+    manifest: &Manifest,
+    rng: &mut impl CryptoRng,
+) -> Result<Resealer, TooLarge> {
     let file_key = FileKey::generate(rng);
     let mut stanzas: Vec<_> = recipients.iter().map(|r| r.wrap(&file_key, rng)).collect();
-    stanzas.push(manifest.wrap(&file_key, rng).map_err(SealError::Manifest)?);
+    stanzas.push(manifest.wrap(&file_key, rng)?);
     let header = Header::new(stanzas, &file_key).encode();
     let mut nonce = [0u8; PAYLOAD_NONCE_SIZE];
     rng.fill_bytes(&mut nonce);
     let cipher = PayloadCipher::new(&file_key, &nonce);
     let prologue = [header.as_slice(), &nonce].concat();
-    let resealer = Resealer { prologue, cipher, plaintext_size: manifest.size_bytes };
-    let pass = resealer.pass(clip, out)?;
-    let commitment = commitment(&manifest.commitment_salt, &pass.plaintext_sha256)
-        .expect("the salt was made by Manifest::new_salt");
-    Ok(Sealed { name: pass.name, size_bytes: pass.size_bytes, commitment, resealer })
+    Ok(Resealer { prologue, cipher, plaintext_size: manifest.size_bytes })
 }
 
 /// Keeps what is needed to seal the same bytes again under the same key and nonces: equal input

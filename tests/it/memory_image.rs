@@ -64,8 +64,8 @@ fn keys_of(sealed: &Path, keys: &peers::Keys) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// All that a process has in memory and can be read.
-fn image(pid: u32) -> Vec<Vec<u8>> {
+/// All that a process has in memory and can be read, with what it is.
+fn image(pid: u32) -> Vec<(String, Vec<u8>)> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let mut regions = Vec::new();
@@ -77,17 +77,20 @@ fn image(pid: u32) -> Vec<Vec<u8>> {
         let mut bytes = vec![0; size as usize];
         // The kernel's own pages are listed and cannot be read.
         if memory.read_exact_at(&mut bytes, from).is_ok() {
-            regions.push(bytes);
+            regions.push((line.to_owned(), bytes));
         }
     }
     regions
 }
 
-fn holds(image: &[Vec<u8>], needle: &[u8]) -> bool {
+/// Where the bytes are, first of all, and what lies before them.
+fn find(image: &[(String, Vec<u8>)], needle: &[u8]) -> Option<String> {
     let first = needle[0];
-    image.iter().any(|region| {
-        let starts = region.iter().enumerate().filter(|(_, byte)| **byte == first);
-        starts.map(|(at, _)| &region[at..]).any(|rest| rest.starts_with(needle))
+    image.iter().find_map(|(line, region)| {
+        let mut starts = (0..region.len()).filter(|at| region[*at] == first);
+        let at = starts.find(|at| region[*at..].starts_with(needle))?;
+        let before = &region[at.saturating_sub(96)..at];
+        Some(format!("at {at:#x} of {line}, behind {before:02x?}"))
     })
 }
 
@@ -116,14 +119,14 @@ fn no_key_of_a_sealed_clip_stays_in_memory() {
     let image = image(dock.pid());
     // The search finds what is there: the public key that clips are sealed to.
     let (_, public) = decode(&keys.recipient).unwrap();
-    assert!(holds(&image, &public), "the search would not find a key");
+    assert!(find(&image, &public).is_some(), "the search would not find a key");
     let mut found = Vec::new();
     for clip in listed["clips"].as_array().unwrap() {
         let name = clip["sealed_name"].as_str().unwrap();
         let sealed = dock.state_dir().join(format!("spool/{name}.age"));
         for (what, key) in keys_of(&sealed, &keys) {
-            if holds(&image, &key) {
-                found.push(format!("clip {}: {what}", clip["number"]));
+            if let Some(place) = find(&image, &key) {
+                found.push(format!("clip {}: {what} {place}", clip["number"]));
             }
         }
     }
