@@ -140,3 +140,58 @@ fn a_bucket_that_is_down_delays_no_other_and_catches_up() {
     let clips = server.keys(&url).into_iter().filter(|key| key.contains("/clips/"));
     assert_eq!(clips.count(), CLIPS);
 }
+
+#[test]
+fn the_whole_job_works_for_one_who_may_only_put_where_nothing_can_be_deleted() {
+    needs!(Weed, Setpriv, Age);
+    let server = Seaweed::shared();
+    let dir = scratch();
+    let keys = peers::classic_keys(dir.path());
+    let url = server.locked_url("whole-job");
+    let bucket = BucketConfig::s3(&server.endpoint(), &url);
+    let mut choices = Choices::new(&keys.recipient, bucket);
+    choices.settle_seconds = 0;
+    let dock = Dock::new(&choices);
+    for (name, size) in [("small.mp4", 10_000), ("large.mp4", 20 * MIB)] {
+        write_clip(&dock.folder().join(name), size);
+    }
+    dock.init();
+    dock.run_until_idle().expect_code(0);
+    assert_eq!(std::fs::read_dir(dock.folder()).unwrap().count(), 0, "not erased");
+    let versions = server.versions(&url);
+    let clips: Vec<_> = versions.iter().filter(|key| key.contains("/clips/")).collect();
+    assert_eq!(clips.len(), 2, "each clip in one version: {versions:?}");
+    assert!(versions.iter().any(|key| key.contains("/log/") && key.contains("/checkpoints/")));
+    assert!(server.uploads(&url).is_empty());
+}
+
+#[test]
+fn bytes_leave_no_faster_than_the_limit_and_a_change_holds_at_once() {
+    needs!(Weed, Setpriv, Age);
+    const RATE: u64 = 256 << 10;
+    let server = Seaweed::shared();
+    let proxy = Proxy::to(&server.address);
+    let dir = scratch();
+    let keys = peers::classic_keys(dir.path());
+    let url = server.url("limit");
+    let mut choices = Choices::new(&keys.recipient, BucketConfig::s3(&proxy.endpoint(), &url));
+    choices.settle_seconds = 0;
+    choices.more = "limit = [\"256 KiB/s\"]".into();
+    let mut dock = Dock::new(&choices);
+    let clip = dock.folder().join("long.mp4");
+    write_clip(&clip, 32 * MIB);
+    dock.init();
+    dock.start();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        // Requests' heads, the log, and what may leave at once after a pause come on top.
+        let may = RATE * (begun.elapsed().as_secs() + 1) + (256 << 10);
+        let sent = proxy.sent_bytes();
+        assert!(sent <= may, "{sent} bytes after {:?}", begun.elapsed());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(clip.exists(), "32 MiB would take two minutes");
+    dock.finish(&["limit", "set", "1", "GiB/s"]).expect_code(0);
+    let limit = Duration::from_secs(60);
+    crate::support::wait_for("the erasure", limit, || (!clip.exists()).then_some(()));
+}

@@ -93,6 +93,12 @@ impl Context {
         let bucket = self.buckets.open(config)?;
         let name = &config.name;
         if !self.buckets.is_known(name) {
+            // One at a time: they try it out on the same object.
+            let meeting = self.buckets.meeting(name);
+            let _turn = meeting.lock().await;
+            if self.buckets.is_known(name) {
+                return Ok(bucket);
+            }
             if bucket.first_contact(&self.config.dock).await? == Honours::Nothing {
                 tracing::warn!(bucket = name, "overwrites although asked not to: we look first");
             }

@@ -92,7 +92,12 @@ pub(super) fn put_small(finished: &Path, bytes: &[u8], mode: &PutMode) -> Result
         std::fs::rename(&unfinished, finished)?;
         fs::sync_folder(folder)
     };
-    match written() {
+    // Another writer of the same object took our unfinished file away: once more.
+    let written = match written() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => written(),
+        written => written,
+    };
+    match written {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             Err(BucketError::AlreadyThere)
         }
