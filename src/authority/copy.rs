@@ -9,7 +9,7 @@ mod plan;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -258,8 +258,7 @@ impl Copier<'_> {
         }
         let mut pauses = PAUSES.into_iter();
         loop {
-            let mut file = file.try_clone().map_err(CopyError::Temporary)?;
-            file.rewind().map_err(CopyError::Temporary)?;
+            let file = fs::from_start(&file).map_err(CopyError::Temporary)?;
             match self.to.put_sealed(&one.key, file, name, &|_| {}).await {
                 Ok(evidence) => return Ok(Done::Copied(Some(evidence))),
                 Err(BucketError::AlreadyThere | BucketError::OtherContent) => {

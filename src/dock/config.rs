@@ -203,6 +203,11 @@ impl Config {
         self.watches.iter().find(|watch| watch.path == folder)
     }
 
+    /// The bucket of this name.
+    pub fn bucket(&self, name: &str) -> Option<&BucketConfig> {
+        self.buckets.iter().find(|bucket| bucket.name == name)
+    }
+
     /// Whether clips would be sealed to a key whose private half is published.
     pub fn has_example_recipient(&self) -> bool {
         match &self.keys {

@@ -24,10 +24,6 @@ pub struct Buckets {
 struct Opened {
     options: BTreeMap<String, String>,
     bucket: Bucket,
-    /// Whether it was asked what its store honours, and answered.
-    is_known: bool,
-    /// Held by who asks it.
-    meeting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Buckets {
@@ -45,27 +41,8 @@ impl Buckets {
         }
         let limits = vec![Arc::clone(&self.limit), self.limit_of(&config.name)];
         let bucket = Bucket::open_limited(&config.url, &options, limits)?;
-        let (is_known, meeting) = (false, Arc::default());
-        let entry = Opened { options, bucket: bucket.clone(), is_known, meeting };
-        opened.insert(config.name.clone(), entry);
+        opened.insert(config.name.clone(), Opened { options, bucket: bucket.clone() });
         Ok(bucket)
-    }
-
-    /// Whether it was asked before what its store honours.
-    pub fn is_known(&self, name: &str) -> bool {
-        self.opened().get(name).is_some_and(|opened| opened.is_known)
-    }
-
-    /// To be held by who asks a bucket what its store honours: one at a time.
-    pub fn meeting(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
-        self.opened().get(name).map_or_else(Arc::default, |opened| Arc::clone(&opened.meeting))
-    }
-
-    /// A bucket answered what its store honours, or that we may not find out.
-    pub fn know(&self, name: &str) {
-        if let Some(opened) = self.opened().get_mut(name) {
-            opened.is_known = true;
-        }
     }
 
     /// How far our clock is behind a bucket's server, where it said its time.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
+use tokio::sync::OnceCell;
 
 use crate::edge::limit::Limiter;
 
@@ -42,8 +43,8 @@ const PART_SIZE_MAX: u64 = 12 << 20;
 pub struct Bucket {
     store: Store,
     prefix: Key,
-    /// Whether the store refuses to create over an object, once that is known.
-    honours: Arc<OnceLock<bool>>,
+    /// What the store does with "only where no object of this name is there", once it was asked.
+    honours: Arc<OnceCell<Honours>>,
 }
 
 #[derive(Debug, Clone)]

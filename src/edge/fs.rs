@@ -26,6 +26,13 @@ pub fn create_public(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Another handle to a file, at its beginning. The two share their place: one is read at a time.
+pub fn from_start(file: &File) -> io::Result<File> {
+    let mut again = file.try_clone()?;
+    io::Seek::rewind(&mut again)?;
+    Ok(again)
+}
+
 /// Creates a file without a name, for this user alone: it is gone when it is closed, however that
 /// comes about.
 pub fn create_unnamed(folder: &Path) -> io::Result<File> {

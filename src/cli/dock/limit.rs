@@ -100,7 +100,7 @@ fn operator(config: &Config) -> Result<Operator, Complaint> {
 
 fn known(config: &Config, bucket: Option<&str>) -> Result<(), Complaint> {
     let Some(name) = bucket else { return Ok(()) };
-    if config.buckets.iter().any(|bucket| bucket.name == name) {
+    if config.bucket(name).is_some() {
         return Ok(());
     }
     let names: Vec<_> = config.buckets.iter().map(|bucket| bucket.name.as_str()).collect();

@@ -13,10 +13,10 @@ use tokio::task::Id;
 
 use super::deliver::{Delivered, deliver};
 use super::{Agent, AgentError, Done};
-use crate::clip::{ClipId, Fact};
+use crate::clip::{ClipId, Fact, Timestamp};
 use crate::dock::config::Config;
 use crate::dock::lifecycle::{Delivering, next_delivery, retry_delay};
-use crate::dock::queue::Order;
+use crate::dock::queue::{DueDelivery, Order, QueueError, Reader};
 use crate::edge::clock;
 use crate::hold::{Hold, Reason};
 
@@ -84,6 +84,14 @@ impl Courier {
         }
     }
 
+    /// What it could take next.
+    fn due(&self, reader: &Reader, now: Timestamp) -> Result<Vec<DueDelivery>, QueueError> {
+        let count_max = (self.carried.len() + LOOK_COUNT) as u64;
+        let mut due = reader.due_deliveries(&self.name, now, self.order(), count_max)?;
+        due.retain(|due| !self.carried.contains(&due.clip.id));
+        Ok(due)
+    }
+
     /// A clip arrived; says whether the bucket had been at fault until now.
     fn arrived(&mut self) -> bool {
         let was_failing = std::mem::take(&mut self.failures) > 0;
@@ -126,12 +134,12 @@ impl Agent {
             return Ok(0);
         }
         let now = clock::now();
-        let count_max = (courier.carried.len() + LOOK_COUNT) as u64;
         let name = courier.name.clone();
-        let mut due = self.reader.due_deliveries(&name, now, courier.order(), count_max)?;
-        due.retain(|due| !courier.carried.contains(&due.clip.id));
+        let mut due = courier.due(&self.reader, now)?;
         if due.is_empty() && courier.order() == Order::Others {
+            // There are no others: this pick is no reason to let those that go first wait.
             courier.picks += 1;
+            due = courier.due(&self.reader, now)?;
         }
         let (mut begun, mut waiting, mut put_off) = (0, 0, Vec::new());
         for due in due {

@@ -100,8 +100,8 @@ async fn send(
     bucket: &str,
     others_wait: Arc<AtomicBool>,
 ) -> Result<Option<Receipt>, BucketError> {
-    let config = context.config.buckets.iter().find(|known| known.name == bucket);
-    let opened = context.bucket(config.expect("couriers have configured buckets")).await?;
+    let config = context.config.bucket(bucket).expect("couriers have configured buckets");
+    let opened = context.bucket(config).await?;
     let file = context.spool.read(name).map_err(BucketError::Spool)?;
     let journal = UploadJournal { context, id: clip.id, bucket, others_wait };
     let key = clip_key(&context.config.dock, name);
@@ -190,7 +190,7 @@ pub(super) async fn clear_leftovers(
     leftovers: Vec<Leftover>,
 ) -> Result<(), AgentError> {
     for leftover in leftovers {
-        let config = context.config.buckets.iter().find(|known| known.name == leftover.bucket);
+        let config = context.config.bucket(&leftover.bucket);
         let asked = match config.map(|config| context.buckets.open(config)) {
             Some(Ok(bucket)) => bucket.abandon(&leftover.key, &leftover.upload_id).await,
             Some(Err(error)) => Err(error),

@@ -1,6 +1,7 @@
 //! The agent: asks the lifecycle what is next for each clip, has it done, and records it.
 
 mod account;
+mod context;
 mod cosign;
 mod courier;
 mod deliver;
@@ -18,9 +19,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::config::{BucketConfig, Config, EraseWhen, Watch};
-use super::keys::{Keys, KeysFault, Known, SealTo};
-use super::lifecycle::{Policy, Step, next_step};
+use super::config::{Config, Watch};
+use super::keys::Keys;
+use super::lifecycle::{Step, next_step};
 use super::push::Buckets;
 use super::queue::{Queue, QueueError, Reader};
 use super::seal::Control;
@@ -28,13 +29,12 @@ use super::signing;
 use super::spool::Spool;
 use super::watch::{Hints, Settling};
 use crate::clip::{Clip, ClipId, Fact, State, Timestamp};
-use crate::edge::bucket::{Bucket, BucketError, Honours};
 use crate::edge::{clock, fs, systemd};
 use crate::envelope::selftest;
 use crate::error::chain;
 use crate::hold::{Hold, Reason};
-use crate::note::SignerKey;
 use account::Ledger;
+pub use context::Context;
 use courier::Courier;
 use deliver::Delivered;
 use discover::Looked;
@@ -56,78 +56,6 @@ const BOOTED_JUST_NOW: Duration = Duration::from_secs(600);
 const LOOK_SPACING_MIN: Duration = Duration::from_millis(250);
 /// How long work in progress may take to end once the process is told to.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
-
-/// What all work shares.
-pub struct Context {
-    /// The config.
-    pub config: Config,
-    /// The queue.
-    pub queue: Queue,
-    /// Counts and stops sealing.
-    pub control: Control,
-    spool: Spool,
-    buckets: Buckets,
-    keys: Keys,
-    signing_key: SignerKey,
-    instance: String,
-    sent_bytes: AtomicU64,
-    erasing: tokio::sync::Mutex<()>,
-    /// Whether the log continues what was before, or an operator knows that it does not.
-    may_erase: AtomicBool,
-    /// The latest time that is recorded, in milliseconds.
-    latest: AtomicI64,
-}
-
-impl Context {
-    /// Bytes of sealed files that buckets took so far.
-    pub fn sent_bytes(&self) -> u64 {
-        self.sent_bytes.load(Ordering::Relaxed)
-    }
-
-    fn count_sent(&self, size_bytes: u64) {
-        self.sent_bytes.fetch_add(size_bytes, Ordering::Relaxed);
-    }
-
-    /// The bucket of a config, once it is known what its store honours.
-    async fn bucket(&self, config: &BucketConfig) -> Result<Bucket, BucketError> {
-        let bucket = self.buckets.open(config)?;
-        let name = &config.name;
-        if !self.buckets.is_known(name) {
-            // One at a time: they try it out on the same object.
-            let meeting = self.buckets.meeting(name);
-            let _turn = meeting.lock().await;
-            if self.buckets.is_known(name) {
-                return Ok(bucket);
-            }
-            if bucket.first_contact(&self.config.dock).await? == Honours::Nothing {
-                tracing::warn!(bucket = name, "overwrites although asked not to: we look first");
-            }
-            self.buckets.know(name);
-        }
-        Ok(bucket)
-    }
-
-    /// The policy for a clip. Nothing is erased while the log's beginning is not acknowledged.
-    fn policy(&self, clip: &Clip) -> Policy {
-        let mut policy = Policy::of(&self.config, clip);
-        if !self.may_erase.load(Ordering::Relaxed) {
-            policy.erase = EraseWhen::Never;
-        }
-        policy
-    }
-
-    /// Whom to seal to now.
-    fn seal_to(&self, now: Timestamp) -> Result<SealTo, KeysFault> {
-        let latest = Timestamp(self.latest.load(Ordering::Relaxed));
-        let known = Known { latest, behind_seconds: self.buckets.clock_behind_seconds() };
-        self.keys.seal_to(&self.signing_key.verifier(), now, known)
-    }
-
-    fn jitter(&self) -> f64 {
-        let random = getrandom::u32().expect("the kernel has randomness");
-        f64::from(random) / f64::from(u32::MAX)
-    }
-}
 
 /// When [`Agent::run`] returns by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

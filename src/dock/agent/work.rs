@@ -35,11 +35,12 @@ pub(super) async fn act(
     step: Step,
 ) -> Result<After, AgentError> {
     let id = clip.id;
-    let is_first = clip.source.as_ref().is_some_and(|Source { folder, path }| {
-        context.config.watch(folder).is_some_and(|watch| watch.is_first(path))
-    });
+    let mut goes_first = false;
     let facts = match step {
-        Step::Seal => blocking(&context, move |context| seal_clip(context, &clip)).await?,
+        Step::Seal => {
+            goes_first = is_first(&context, &clip);
+            blocking(&context, move |context| seal_clip(context, &clip)).await?
+        }
         Step::Store => {
             tracing::info!(clip = id.0, "stored in every required bucket");
             vec![Fact::Stored(clock::now())]
@@ -54,15 +55,22 @@ pub(super) async fn act(
             unreachable!("waiting is not work")
         }
     };
-    let is_first = facts.iter().any(|fact| matches!(fact, Fact::Sealed(_))) && is_first;
+    let is_sealed = facts.iter().any(|fact| matches!(fact, Fact::Sealed(_)));
     let is_stale = facts.iter().any(|fact| matches!(fact, Fact::Rewritten(_)));
     if !facts.is_empty() {
         context.queue.record(id, facts).await?;
     }
-    if is_first {
+    if is_sealed && goes_first {
         context.queue.push_first(id).await?;
     }
     Ok(if is_stale { After::LookAgain } else { After::Nothing })
+}
+
+/// Whether a clip is to be pushed before others.
+fn is_first(context: &Context, clip: &Clip) -> bool {
+    clip.source.as_ref().is_some_and(|Source { folder, path }| {
+        context.config.watch(folder).is_some_and(|watch| watch.is_first(path))
+    })
 }
 
 async fn blocking(

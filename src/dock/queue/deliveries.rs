@@ -322,10 +322,7 @@ impl Queue {
     /// An upload will not be finished: the bucket is to let go of it.
     pub async fn upload_given_up(&self, id: ClipId, bucket: String) -> Result<(), QueueError> {
         self.ask(move |tx| {
-            let sql = "INSERT OR IGNORE INTO leftover (bucket, key, upload_id)
-                 SELECT bucket, upload_key, upload_id FROM delivery
-                 WHERE clip = ?1 AND bucket = ?2 AND upload_id <> ''";
-            tx.execute(sql, params![id.0, bucket])?;
+            give_up(tx, id, Some(&bucket))?;
             forget_upload(tx, id, &bucket)
         })
         .await
@@ -394,11 +391,13 @@ pub(super) fn note_retry(tx: &Connection, now: Timestamp) -> Result<(), QueueErr
     Ok(())
 }
 
-/// Before the deliveries of a clip are forgotten: what they began is left over.
-pub(super) fn give_up(tx: &Connection, id: ClipId) -> Result<(), QueueError> {
+/// Before the delivery of a clip to a bucket, or to all of them, is forgotten: what was begun is
+/// left over.
+pub(super) fn give_up(tx: &Connection, id: ClipId, bucket: Option<&str>) -> Result<(), QueueError> {
     let sql = "INSERT OR IGNORE INTO leftover (bucket, key, upload_id)
-         SELECT bucket, upload_key, upload_id FROM delivery WHERE clip = ?1 AND upload_id <> ''";
-    tx.prepare_cached(sql)?.execute([id.0])?;
+         SELECT bucket, upload_key, upload_id FROM delivery
+         WHERE clip = ?1 AND (?2 IS NULL OR bucket = ?2) AND upload_id <> ''";
+    tx.prepare_cached(sql)?.execute(params![id.0, bucket])?;
     Ok(())
 }
 

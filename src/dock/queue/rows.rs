@@ -196,7 +196,7 @@ pub(super) fn save(
 fn save_deliveries(connection: &Connection, clip: &Clip) -> Result<(), QueueError> {
     let in_spool = clip.sealed.is_some_and(|sealed| sealed.in_spool);
     if clip.deliveries.is_empty() {
-        deliveries::give_up(connection, clip.id)?;
+        deliveries::give_up(connection, clip.id, None)?;
         connection.prepare_cached("DELETE FROM delivery WHERE clip = ?1")?.execute([clip.id.0])?;
     }
     // Without a word about it, a delivery stays due when it was.

@@ -14,6 +14,7 @@ use super::line::Line;
 use super::put::{Put, md5};
 use super::{BucketError, PART_SIZE, PART_SIZE_MAX, blocking, refill_block};
 use crate::clip::{Evidence, SealedName, to_hex};
+use crate::edge::fs::from_start;
 
 /// S3 takes at most this many parts of one object.
 const PART_COUNT_MAX: u64 = 10_000;
@@ -145,24 +146,21 @@ pub(super) enum Turn {
 }
 
 impl Job<'_> {
-    /// Sends what the bucket has not, and completes.
-    pub(super) async fn put(&self, file: File) -> Result<Turn, BucketError> {
-        let again = file.try_clone().map_err(BucketError::Spool)?;
-        let known = self.put.journal.upload().await?;
+    /// Sends what the bucket has not of the upload that the journal knows, and completes.
+    pub(super) async fn put(&self, file: File, known: Option<Upload>) -> Result<Turn, BucketError> {
         let is_known = known.is_some();
-        match self.put_from(file, known).await {
+        match self.put_from(&file, known).await {
             // Expired, or removed by somebody: once more from the beginning.
             Err(BucketError::Missing) if is_known => {
                 self.put.journal.gone().await?;
-                let rewind = |mut file: File| std::io::Seek::rewind(&mut file).map(|()| file);
-                let file = rewind(again).map_err(BucketError::Spool)?;
-                self.put_from(file, None).await
+                self.put_from(&file, None).await
             }
             turn => turn,
         }
     }
 
-    async fn put_from(&self, file: File, known: Option<Upload>) -> Result<Turn, BucketError> {
+    async fn put_from(&self, file: &File, known: Option<Upload>) -> Result<Turn, BucketError> {
+        let file = from_start(file).map_err(BucketError::Spool)?;
         let upload = match known {
             Some(upload) if self.fits(&upload) => upload,
             other => {

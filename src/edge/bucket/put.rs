@@ -13,6 +13,7 @@ use super::{
     Bucket, BucketError, Cloud, PART_SIZE, PART_SIZE_MAX, Store, blocking, folder, read_block,
 };
 use crate::clip::{Evidence, SealedName, to_hex};
+use crate::edge::fs::from_start;
 
 /// A sealed file, and the object that it is to become.
 pub(super) struct Put<'a> {
@@ -66,7 +67,6 @@ impl Bucket {
         let key_in_bucket = key;
         let key = &self.key(key);
         let put = |replaces| Put { key, key_in_bucket, name, size, journal, replaces };
-        let again = file.try_clone().map_err(BucketError::Spool)?;
         if self.ignores_create() {
             match self.read_back(key, size, name).await {
                 // Nothing is there, or we may not look.
@@ -74,7 +74,7 @@ impl Bucket {
                 found => return found.map(Some),
             }
         }
-        let evidence = match self.turn(file, put(false)).await {
+        let evidence = match self.turn(&file, put(false)).await {
             Ok(Turn::Over) => return Ok(None),
             Ok(Turn::Done(Evidence::Acknowledged)) => {
                 return self.read_back(key, size, name).await.map(Some);
@@ -92,9 +92,7 @@ impl Bucket {
         // The answer to an earlier attempt was lost, and we may not look at what it left. Only
         // sending the same bytes once more gives evidence; where that is refused, the weak one
         // stands and the clip is not erased.
-        let rewind = |mut file: File| std::io::Seek::rewind(&mut file).map(|()| file);
-        let again = rewind(again).map_err(BucketError::Spool)?;
-        match self.turn(again, put(true)).await {
+        match self.turn(&file, put(true)).await {
             Ok(Turn::Over) => Ok(None),
             Ok(Turn::Done(evidence)) => Ok(Some(evidence)),
             Ok(Turn::Uncertain) | Err(BucketError::AlreadyThere | BucketError::Refused(_)) => {
@@ -104,26 +102,25 @@ impl Bucket {
         }
     }
 
-    async fn turn(&self, file: File, put: Put<'_>) -> Result<Turn, BucketError> {
+    async fn turn(&self, file: &File, put: Put<'_>) -> Result<Turn, BucketError> {
+        let file = from_start(file).map_err(BucketError::Spool)?;
         match &self.store {
-            Store::Cloud(cloud) if in_parts(cloud, &put).await? => {
-                let Cloud { parts, completer, line, .. } = cloud;
-                let (store, completer) = (parts.as_ref(), completer.as_ref());
-                Job { store, completer, line, put }.put(file).await
-            }
+            Store::Cloud(cloud) => put_cloud(cloud, file, put).await,
             Store::Dav(dav) => dav.put(file, put).await.map(Turn::Done),
             Store::Folder { root, .. } => folder::put(root, file, put).await.map(Turn::Done),
-            Store::Cloud(cloud) => put_one(cloud, file, put).await.map(Turn::Done),
         }
     }
 }
 
-/// Whether an object goes in parts: where it is larger than one, or was begun so.
-async fn in_parts(Cloud { line, .. }: &Cloud, put: &Put<'_>) -> Result<bool, BucketError> {
-    if put.size <= PART_SIZE {
-        return Ok(false);
+/// In parts where the object is larger than one, or was begun so.
+async fn put_cloud(cloud: &Cloud, file: File, put: Put<'_>) -> Result<Turn, BucketError> {
+    let Cloud { parts, completer, line, .. } = cloud;
+    let known = if put.size > PART_SIZE { put.journal.upload().await? } else { None };
+    if known.is_none() && put.size <= part_size(line) {
+        return put_one(cloud, file, put).await.map(Turn::Done);
     }
-    Ok(put.size > part_size(line) || put.journal.upload().await?.is_some())
+    let (store, completer) = (parts.as_ref(), completer.as_ref());
+    Job { store, completer, line, put }.put(file, known).await
 }
 
 /// Puts an object of at most one part in one request.

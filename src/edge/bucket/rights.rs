@@ -67,10 +67,25 @@ pub enum Honours {
     Unknown(String),
 }
 
+impl Honours {
+    /// An answer that could not be had says nothing against the store.
+    fn of(create_only: &Answer, complete_only: &Answer) -> Honours {
+        match (create_only, complete_only) {
+            (Answer::No, _) | (_, Answer::No) => Honours::Nothing,
+            (Answer::Yes, Answer::Yes) => Honours::Creates,
+            (Answer::Unknown(why), _) | (_, Answer::Unknown(why)) => Honours::Unknown(why.clone()),
+        }
+    }
+}
+
 impl Bucket {
     /// What was found out of the store so far: whether it refuses to create over an object.
     pub fn honours_create(&self) -> Option<bool> {
-        self.honours.get().copied()
+        match self.honours.get()? {
+            Honours::Creates => Some(true),
+            Honours::Nothing => Some(false),
+            Honours::Unknown(_) => None,
+        }
     }
 
     /// Whether we must look before we create, because the store would not.
@@ -78,24 +93,22 @@ impl Bucket {
         self.honours_create() == Some(false)
     }
 
-    /// Finds out what the store honours, once; what is created later depends on it. Where the
-    /// store ignores create-only, each create looks first whether an object is there.
+    /// Finds out what the store honours, once, and one at a time: all is tried on one object. What
+    /// is created later depends on it. Where the store ignores create-only, each create looks
+    /// first whether an object is there.
     ///
     /// Costs at most two small puts and one upload in parts of the same bytes. A policy that lets
     /// clips be put but not this object is no error: clips must not wait for it.
     pub async fn first_contact(&self, dock: &str) -> Result<Honours, BucketError> {
-        match self.honours_create() {
-            Some(true) => return Ok(Honours::Creates),
-            Some(false) => return Ok(Honours::Nothing),
-            None => {}
-        }
-        let key = check_key(dock);
-        let create_only = match self.try_create(&key).await {
-            Err(BucketError::Refused(why)) => return Ok(Honours::Unknown(why)),
-            tried => tried?,
+        let find_out = || async {
+            let key = check_key(dock);
+            let create_only = match self.try_create(&key).await {
+                Err(BucketError::Refused(why)) => return Ok(Honours::Unknown(why)),
+                tried => tried?,
+            };
+            Ok(Honours::of(&create_only, &self.try_complete(&key).await))
         };
-        let complete_only = self.try_complete(&key).await;
-        Ok(self.learn(&create_only, &complete_only))
+        self.honours.get_or_try_init(find_out).await.cloned()
     }
 
     /// Finds out what the credentials may and what the store honours. Leaves `<dock>/check`.
@@ -114,7 +127,7 @@ impl Bucket {
             Answer::No | Answer::Unknown(_) => create_only.clone(),
         };
         if put == Answer::Yes {
-            self.learn(&create_only, &complete_only);
+            self.learn(Honours::of(&create_only, &complete_only));
         }
         let (get, is_ours) = match self.read_all(&key, CHECK.len() as u64).await {
             Ok(bytes) => (Answer::Yes, bytes == CHECK),
@@ -134,16 +147,11 @@ impl Bucket {
         Rights { put, create_only, complete_only, overwrite, get, list, delete }
     }
 
-    /// An answer that could not be had says nothing against the store.
-    fn learn(&self, create_only: &Answer, complete_only: &Answer) -> Honours {
-        let honours = match (create_only, complete_only) {
-            (Answer::No, _) | (_, Answer::No) => false,
-            (Answer::Yes, Answer::Yes) => true,
-            (Answer::Unknown(why), _) | (_, Answer::Unknown(why)) => {
-                return Honours::Unknown(why.clone());
-            }
-        };
-        if *self.honours.get_or_init(|| honours) { Honours::Creates } else { Honours::Nothing }
+    /// What is known already stays, and what could not be found out may be asked again.
+    fn learn(&self, honours: Honours) {
+        if !matches!(honours, Honours::Unknown(_)) {
+            let _ = self.honours.set(honours);
+        }
     }
 
     /// Creates the object twice, or once where it is there already.

@@ -1,7 +1,6 @@
 //! Putting into WebDAV: an unfinished name first, then a `MOVE` that never replaces.
 
 use std::fs::File;
-use std::io::Seek;
 
 use bytes::Bytes;
 use object_store::PutMode;
@@ -16,6 +15,7 @@ use super::super::put::Put;
 use super::super::{BucketError, Trouble};
 use super::{Dav, body, content_length, is_page, method, refusal};
 use crate::clip::{Evidence, SealedName, to_hex};
+use crate::edge::fs::from_start;
 
 /// Hex digits of a small object's digest in the unfinished name.
 const DIGITS: usize = 16;
@@ -170,11 +170,7 @@ impl Dav {
                 self.send(request).await
             }
             Content::File { file, size, name, sent } => {
-                let again = || {
-                    let mut file = file.try_clone()?;
-                    file.rewind().map(|()| file)
-                };
-                let file = again().map_err(BucketError::Spool)?;
+                let file = from_start(file).map_err(BucketError::Spool)?;
                 self.send_file(request, (file, *size, *name), *sent).await
             }
         }
