@@ -1,7 +1,7 @@
 //! WebDAV buckets, on the two servers that people run: Apache and nginx.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dockseal::clip::Evidence;
 use dockseal::edge::bucket::{Bucket, BucketError, Created};
@@ -10,6 +10,7 @@ use crate::contract::{
     LARGE, SMALL, Spooled, block_on, holds, keeps_the_contract, keeps_the_small_contract, put,
 };
 use crate::support::dav_servers::{DavServer, User};
+use crate::support::files_beneath;
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::tools::needs;
 
@@ -23,15 +24,8 @@ fn open_freely(url: &str) -> Bucket {
 
 /// Names of all files beneath a folder of the server, looked at without our own code.
 fn files(folder: &Path) -> Vec<String> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            files.extend(self::files(&entry.path()));
-        } else {
-            files.push(entry.file_name().into_string().unwrap());
-        }
-    }
+    let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut files: Vec<_> = files_beneath(folder).into_iter().map(name).collect();
     files.sort();
     files
 }

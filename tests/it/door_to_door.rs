@@ -14,7 +14,7 @@ use crate::support::dock::{BucketConfig, Choices, Dock, Finished, authority};
 use crate::support::peers::{self, Keys, Peer};
 use crate::support::seaweed::{Login, Seaweed};
 use crate::support::tools::needs;
-use crate::support::{scratch, sha256};
+use crate::support::{files_beneath, scratch, sha256};
 
 /// All of a shift is erased within this; the 20 clips of 2.2 GB took about a minute.
 const ERASED_WITHIN: Duration = Duration::from_secs(600);
@@ -222,19 +222,6 @@ fn authority_gives_back(
             assert_eq!(path.metadata().unwrap().modified().unwrap(), modified);
         }
     }
-}
-
-fn files_beneath(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(files_beneath(&path));
-        } else {
-            files.push(path);
-        }
-    }
-    files
 }
 
 fn text(value: &Value) -> String {

@@ -1,70 +1,28 @@
 //! A server without room: Apache, on a file system of two megabytes that grows later.
 
-use std::path::Path;
-use std::process::Command;
-
-use tempfile::TempDir;
+use std::path::PathBuf;
 
 use super::{file, words};
-use crate::support::apache::{Apache, DavLogin};
+use crate::support::dav_servers::{DavServer, User};
 use crate::support::dock::{BucketConfig, Finished, authority};
-use crate::support::scratch;
 use crate::support::seaweed::Login;
-use crate::support::server::run;
 use crate::support::site::{SOON, Site, holds, our_keys};
 use crate::support::tools::needs;
+use crate::support::{files_beneath, scratch};
 
 /// More than the small file system holds.
 const SIZE: usize = 3 << 20;
 
-/// A file system in memory, as big as an option says. Dropping it unmounts it.
-struct Disk(TempDir);
-
-impl Disk {
-    fn mount(size: &str) -> Disk {
-        let disk = Disk(scratch());
-        let option = format!("size={size},mode=777");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &option, "tmpfs"]).arg(disk.0.path()));
-        disk
-    }
-
-    fn grow(&self, size: &str) {
-        let option = format!("remount,size={size}");
-        run(Command::new("mount").args(["-o", &option]).arg(self.0.path()));
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: where the test failed, the server may still have files open.
-        run(Command::new("umount").arg("--lazy").arg(self.0.path()));
-    }
-}
-
-/// Names of all files beneath a folder.
-fn files(folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path.to_str().unwrap().to_owned());
-        }
-    }
-    found
-}
-
 #[test]
 fn a_server_without_room_is_named_until_it_has_some() {
     needs!(Apache, Setpriv, Root);
-    let disk = Disk::mount("2m");
-    let apache = Apache::start_in(disk.0.path());
+    let apache = DavServer::apache();
+    let disk = apache.small_disk(2 << 20);
     let folder = scratch();
-    let [user, password] = DavLogin::Admin.pair();
+    let [user, password] = User::Admin.pair();
     let login = format!("webdav_user = {user}\nwebdav_password = {password}\n");
     let login = file(&folder, "bucket-primary", &login);
-    let url = format!("http://{}", apache.address);
+    let url = apache.url(disk);
     let mut site = Site::with(|choices| {
         let mut bucket = BucketConfig::s3("", &url);
         bucket.options.clear();
@@ -82,10 +40,11 @@ fn a_server_without_room_is_named_until_it_has_some() {
     });
     let clip = site.clip("clip.mp4").unwrap();
     assert!(!holds(&clip).is_empty() && says(&clip["deliveries"][0]["hold"]["cause"]), "{clip}");
-    disk.grow("64m");
+    apache.resize_disk(64 << 20);
     site.wait_for_count("erased", 1);
-    let files = files(disk.0.path());
-    let clips: Vec<_> = files.iter().filter(|path| path.contains("/clips/")).collect();
+    let files = files_beneath(&apache.root().join(disk));
+    let is_clip = |path: &&PathBuf| path.to_str().unwrap().contains("/clips/");
+    let clips: Vec<_> = files.iter().filter(is_clip).collect();
     assert_eq!(clips.len(), 1, "{files:?}");
     let opened = scratch();
     let mut open = authority(Login::Admin, &["open", &url, "--json"]);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::names::files_beneath;
+use crate::support::files_beneath;
 use crate::support::site::{SOON, Site, counted, holds};
 use crate::support::tools::needs;
 use crate::support::wait_for;

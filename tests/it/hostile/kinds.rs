@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode};
 
-use super::names::files_beneath;
+use crate::support::files_beneath;
 use crate::support::site::{SOON, Site, holds};
 use crate::support::tools::needs;
 use crate::support::wait_for;

@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::names::files_beneath;
 use crate::support::dock::{BucketConfig, Dock};
+use crate::support::files_beneath;
 use crate::support::seaweed::{Login, Seaweed};
 use crate::support::site::{SOON, Site, holds, our_keys};
 use crate::support::tools::needs;

@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use crate::support::files_beneath;
 use crate::support::site::{SOON, Site, is_harmless};
 use crate::support::wait_for;
 
@@ -169,22 +170,6 @@ fn with_a_completion_marker_a_clip_waits_for_it_however_quiet() {
     site.assert_opened(&[("cam/1.mp4", &b"one"[..]), ("cam/2.mp4", b"two"), ("3.mp4", b"three")]);
     // Markers belong to whoever wrote them.
     assert_eq!(files_beneath(&site.dock.folder()).len(), 4);
-}
-
-/// All that is no folder.
-pub fn files_beneath(root: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let entry = entry.unwrap();
-            match entry.file_type().unwrap().is_dir() {
-                true => folders.push(entry.path()),
-                false => files.push(entry.path()),
-            }
-        }
-    }
-    files
 }
 
 #[test]

@@ -1,29 +1,17 @@
 //! Real WebDAV servers, Apache and nginx, on free ports of the loopback address.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::server::{self, Ending, Server, free_ports, is_open, run};
 use super::tools::Tool;
 
 /// Apache is ready after 0.2 s on an idle machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-
-/// As the keeper of SeaweedFS: ends the server and removes its data when its input ends.
-const KEEPER: &str = r#"
-data=$1; shift
-setpriv --pdeathsig TERM "$@" </dev/null >"$data/log" 2>&1 &
-server=$!
-cat >/dev/null
-kill -TERM "$server"
-wait "$server" 2>/dev/null
-umount "$data/root/full" 2>/dev/null
-rm -rf "$data"
-"#;
 
 /// Two users: `admin` may do everything, `dock` may bring and nothing else.
 const APACHE: &str = r#"
@@ -61,10 +49,11 @@ EXTRA
 "#;
 
 /// SHA-1 of their passwords.
-const APACHE_USERS: &str =
+const USERS: &str =
     "admin:{SHA}YEeaGutIXxctgIFoLnsRcD0Vnrc=\ndock:{SHA}30z9ipUMkr9YieBNeD9mCwjbovw=\n";
 
 /// Without `create_full_put_path`: folders are made by who puts. Several workers, as in the field.
+/// Beneath `members` it knows the administrator, and nobody else.
 const NGINX: &str = r#"
 load_module MODULES/ngx_http_dav_ext_module.so;
 daemon off;
@@ -82,16 +71,21 @@ http {
   scgi_temp_path DATA/scgi;
   server {
     listen 127.0.0.1:PORT;
-    location / {
-      root DATA/root;
-      dav_methods PUT DELETE MKCOL COPY MOVE;
-      dav_ext_methods PROPFIND OPTIONS;
+    root DATA/root;
+    dav_methods PUT DELETE MKCOL COPY MOVE;
+    dav_ext_methods PROPFIND OPTIONS;
+    location /members/ {
+      auth_basic evidence;
+      auth_basic_user_file DATA/members;
     }
   }
 }
 "#;
 
-/// Who asks Apache.
+/// Where a small disk is mounted, in what a server serves.
+const DISK: &str = "full";
+
+/// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum User {
     /// May do everything.
@@ -101,12 +95,17 @@ pub enum User {
 }
 
 impl User {
+    /// Name and password, for basic authentication.
+    pub fn pair(self) -> [&'static str; 2] {
+        match self {
+            User::Admin => ["admin", "adminsecret0001"],
+            User::Dock => ["dock", "docksecret00001"],
+        }
+    }
+
     /// The options of a bucket.
     pub fn options(self) -> BTreeMap<String, String> {
-        let (user, password) = match self {
-            User::Admin => ("admin", "adminsecret0001"),
-            User::Dock => ("dock", "docksecret00001"),
-        };
+        let [user, password] = self.pair();
         let options = [("webdav_user", user), ("webdav_password", password)];
         options.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
     }
@@ -114,8 +113,7 @@ impl User {
 
 /// A running server. Dropping it ends it and removes its data.
 pub struct DavServer {
-    keeper: Child,
-    data: PathBuf,
+    server: Server,
     /// Where it listens, `127.0.0.1:PORT`; the upstream of a proxy.
     pub address: String,
 }
@@ -140,34 +138,33 @@ impl DavServer {
     }
 
     fn start(program: &Path, config: &str, flag: &str, more: &[&str]) -> DavServer {
-        let data = super::scratch().keep();
-        let port = free_port();
-        for folder in ["root", "lock", "body"] {
-            let folder = data.join(folder);
-            std::fs::create_dir(&folder).expect("scratch");
-            open_to_all(&folder);
-        }
-        open_to_all(&data);
-        std::fs::write(data.join("users"), APACHE_USERS).expect("scratch");
-        let text = data.to_str().expect("UTF-8");
-        let config = config.replace("DATA", text).replace("PORT", &port.to_string());
-        let path = data.join("server.conf");
-        std::fs::write(&path, config).expect("scratch");
-        let mut command = Command::new("sh");
-        command.args(["-c", KEEPER, "keeper"]).arg(&data).arg(program).arg(flag).arg(&path);
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let command = command.args(more).stdin(Stdio::piped()).stdout(Stdio::null());
-        let keeper = command.spawn().expect("sh");
-        let server = DavServer { keeper, data, address: format!("127.0.0.1:{port}") };
-        super::wait_for("a WebDAV server", READY_WITHIN, || {
-            std::net::TcpStream::connect(&server.address).ok()
-        });
-        server
+        server::start(|data| {
+            let [port] = free_ports();
+            for folder in ["root", "root/members", "lock", "body"] {
+                let folder = data.join(folder);
+                std::fs::create_dir(&folder).expect("scratch");
+                open_to_all(&folder);
+            }
+            open_to_all(data);
+            std::fs::write(data.join("users"), USERS).expect("scratch");
+            let admin = USERS.lines().next().expect("the administrator is the first");
+            std::fs::write(data.join("members"), admin).expect("scratch");
+            let text = data.to_str().expect("UTF-8");
+            let config = config.replace("DATA", text).replace("PORT", &port.to_string());
+            let path = data.join("server.conf");
+            std::fs::write(&path, config).expect("scratch");
+            let server = Server::start_to_end(Ending::Terminate, data, program, |command| {
+                command.arg(flag).arg(&path).args(more);
+            });
+            let address = format!("127.0.0.1:{port}");
+            server.wait_until("a WebDAV server", READY_WITHIN, || is_open(&address))?;
+            Ok(DavServer { server, address })
+        })
     }
 
     /// The folder that it serves.
     pub fn root(&self) -> PathBuf {
-        self.data.join("root")
+        self.server.data().join("root")
     }
 
     /// A folder of one's own on the server, as the path of a URL.
@@ -187,25 +184,17 @@ impl DavServer {
 
     /// A disk of so many bytes, mounted into what it serves. Needs `Root`.
     pub fn small_disk(&self, size_bytes: u64) -> &'static str {
-        let folder = self.root().join("full");
+        let folder = self.root().join(DISK);
         std::fs::create_dir(&folder).expect("scratch");
         let options = format!("size={size_bytes},mode=777");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&folder);
-        assert!(mount.status().expect("mount").success());
-        "full"
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&folder));
+        DISK
     }
-}
 
-/// A port that is free, and that no other server of this process was given.
-fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
-        if GIVEN.lock().expect("no thread panics with the lock").insert(port) {
-            return port;
-        }
+    /// Gives that disk another size.
+    pub fn resize_disk(&self, size_bytes: u64) {
+        let options = format!("remount,size={size_bytes}");
+        run(Command::new("mount").args(["-o", &options]).arg(self.root().join(DISK)));
     }
 }
 
@@ -215,10 +204,56 @@ fn open_to_all(folder: &Path) {
     std::fs::set_permissions(folder, all).expect("our own folder");
 }
 
-impl Drop for DavServer {
-    fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        // Reaped, so that its data is gone when this returns.
-        let _ = self.keeper.wait();
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::super::signed::{request, send, set};
+    use super::*;
+
+    /// The status of one request.
+    fn ask(method: &str, url: &str, user: User, headers: &[(&'static str, &str)]) -> u16 {
+        let mut request = request(method, url, if method == "PUT" { "one" } else { "" });
+        let pair = STANDARD.encode(user.pair().join(":"));
+        set(&mut request, "authorization", &format!("Basic {pair}"));
+        for (name, value) in headers {
+            set(&mut request, name, value);
+        }
+        send(request).0
+    }
+
+    #[test]
+    fn a_user_who_may_put_neither_reads_nor_removes_at_apache() {
+        super::super::tools::needs!(Apache, Setpriv);
+        let apache = DavServer::apache();
+        let url = apache.url("rights");
+        assert_eq!(ask("MKCOL", &format!("{url}/"), User::Dock, &[]), 201);
+        let (one, two) = (format!("{url}/one"), format!("{url}/two"));
+        assert_eq!(ask("PUT", &one, User::Dock, &[]), 201);
+        let create = [("if-none-match", "*")];
+        assert_eq!(ask("PUT", &one, User::Dock, &create), 412);
+        let to_two = [("destination", two.as_str()), ("overwrite", "F")];
+        assert_eq!(ask("MOVE", &one, User::Dock, &to_two), 201);
+        assert_eq!(ask("PUT", &one, User::Dock, &[]), 201);
+        assert_eq!(ask("MOVE", &one, User::Dock, &to_two), 412);
+        assert_eq!(ask("GET", &two, User::Dock, &[]), 401);
+        assert_eq!(ask("DELETE", &two, User::Dock, &[]), 401);
+        assert_eq!(ask("GET", &two, User::Admin, &[]), 200);
+    }
+
+    #[test]
+    fn nginx_replaces_on_put_and_refuses_a_move_onto_something() {
+        super::super::tools::needs!(Nginx, Setpriv);
+        let nginx = DavServer::nginx();
+        let url = nginx.url("members");
+        let (one, two) = (format!("{url}/one"), format!("{url}/two"));
+        assert_eq!(ask("PUT", &one, User::Admin, &[]), 201);
+        // It does not know the condition.
+        assert_eq!(ask("PUT", &one, User::Admin, &[("if-none-match", "*")]), 204);
+        assert_eq!(ask("PUT", &two, User::Admin, &[]), 201);
+        let to_two = [("destination", two.as_str()), ("overwrite", "F")];
+        assert_eq!(ask("MOVE", &one, User::Admin, &to_two), 412);
+        assert_eq!(ask("GET", &two, User::Dock, &[]), 401);
     }
 }

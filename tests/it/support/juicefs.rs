@@ -75,14 +75,7 @@ impl Juicefs {
 
     /// The options of a bucket here, credentials included, for `Bucket::open`.
     pub fn options(&self) -> BTreeMap<String, String> {
-        let [id, secret] = Login::Admin.pair();
-        let endpoint = self.endpoint();
-        let options = [
-            ("aws_endpoint", endpoint.as_str()),
-            ("aws_access_key_id", id),
-            ("aws_secret_access_key", secret),
-        ];
-        options.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+        Login::Admin.options(&self.endpoint())
     }
 }
 

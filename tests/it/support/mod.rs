@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "a harness offers more than the tests of today take")]
 
-pub mod apache;
 pub mod authority;
 pub mod azurite;
 pub mod clips;
@@ -13,7 +12,6 @@ pub mod juicefs;
 pub mod ledger;
 pub mod markers;
 pub mod mini_log;
-pub mod nginx;
 pub mod peers;
 pub mod proxy;
 pub mod seaweed;
@@ -22,7 +20,7 @@ pub mod signed;
 pub mod site;
 pub mod tools;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -68,4 +66,20 @@ impl std::io::Write for HashWriter<'_> {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// All that is no folder.
+pub fn files_beneath(root: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => files.push(entry.path()),
+            }
+        }
+    }
+    files
 }

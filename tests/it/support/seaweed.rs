@@ -79,6 +79,17 @@ impl Login {
         let [id, secret] = self.pair();
         [("AWS_ACCESS_KEY_ID", id), ("AWS_SECRET_ACCESS_KEY", secret)]
     }
+
+    /// The options of a bucket at this endpoint, for `Bucket::open`.
+    pub fn options(self, endpoint: &str) -> BTreeMap<String, String> {
+        let [id, secret] = self.pair();
+        let options = [
+            ("aws_endpoint", endpoint),
+            ("aws_access_key_id", id),
+            ("aws_secret_access_key", secret),
+        ];
+        options.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
 }
 
 /// A running server. Dropping it kills it and removes its data.
@@ -236,14 +247,7 @@ impl Seaweed {
 
     /// The options of a bucket at this server, credentials included, for `Bucket::open`.
     pub fn options(&self, login: Login) -> BTreeMap<String, String> {
-        let [id, secret] = login.pair();
-        let endpoint = self.endpoint();
-        let options = [
-            ("aws_endpoint", endpoint.as_str()),
-            ("aws_access_key_id", id),
-            ("aws_secret_access_key", secret),
-        ];
-        options.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+        login.options(&self.endpoint())
     }
 
     /// A plain client of the bucket, for looking at what lies there without our own code.

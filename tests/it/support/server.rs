@@ -12,28 +12,54 @@ const START_ATTEMPTS_MAX: u32 = 3;
 
 /// Runs the server, and ends it and removes its data when standard input ends: that happens however
 /// the test process ends, SIGKILL included. Should the shell itself be killed, setpriv's signal
-/// still ends the server. The server gets SIGKILL because SIGTERM can take it many seconds.
+/// still ends the server. A disk that a test mounted into the data is let go of first.
 const KEEPER: &str = r#"
-data=$1; shift
-setpriv --pdeathsig KILL "$@" </dev/null >"$data/log" 2>&1 &
+data=$1; signal=$2; shift 2
+setpriv --pdeathsig "$signal" "$@" </dev/null >"$data/log" 2>&1 &
 server=$!
 cat >/dev/null
-kill -KILL "$server"
+kill -"$signal" "$server"
 wait "$server" 2>/dev/null
+while read -r _ place _; do
+  case $place in "$data"/*) umount --lazy "$place" ;; esac
+done </proc/self/mounts
 rm -rf "$data"
 "#;
 
-/// A running program of one process. Dropping it kills it and removes its folder.
+/// How a server is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// SIGKILL, because SIGTERM can take it many seconds. For a program of one process.
+    Kill,
+    /// SIGTERM: it ends its other processes itself.
+    Terminate,
+}
+
+/// A running program. Dropping it ends it and removes its folder.
 pub struct Server {
     keeper: Child,
     data: PathBuf,
 }
 
 impl Server {
-    /// Starts a program whose data lies in `data`. Needs `Setpriv`.
+    /// Starts a program of one process whose data lies in `data`. Needs `Setpriv`.
     pub fn start(data: &Path, program: &Path, prepare: impl FnOnce(&mut Command)) -> Server {
+        Server::start_to_end(Ending::Kill, data, program, prepare)
+    }
+
+    /// As [`Server::start`], for a program that is to be ended in its own way.
+    pub fn start_to_end(
+        ending: Ending,
+        data: &Path,
+        program: &Path,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Server {
+        let signal = match ending {
+            Ending::Kill => "KILL",
+            Ending::Terminate => "TERM",
+        };
         let mut command = Command::new("sh");
-        command.args(["-c", KEEPER, "keeper"]).arg(data).arg(program);
+        command.args(["-c", KEEPER, "keeper"]).arg(data).arg(signal).arg(program);
         prepare(&mut command);
         // A Ctrl-C at the terminal is for the tests; the keeper hears of their end by its input.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
