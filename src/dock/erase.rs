@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::config::QUARANTINE;
 use super::lifecycle::EraseProof;
@@ -20,6 +20,7 @@ pub fn quarantine_name(instance: &str, id: ClipId) -> OsString {
 /// Removes the plaintext of one clip and says what became of it.
 ///
 /// Move into a private folder of the same file system, compare what was moved, remove, sync. The
+/// folder stays for the next clip: to make it durably takes as long as to erase one. The
 /// comparison is of the moved file itself, so nobody can put another one in its place in between;
 /// one that is not the clip is put back. After a crash the same call finds the file where it was
 /// left (DESIGN §8, FAULTS F-08).
@@ -30,15 +31,13 @@ pub fn erase(
     generation: &Generation,
     place: &OsString,
 ) -> Result<Plaintext, EraseFault> {
-    let device = folder.device_towards(path).map_err(EraseFault::Look)?;
-    let top = folder.highest_on_device(path, device).map_err(EraseFault::Look)?;
-    let top = top.unwrap_or_default();
-    let quarantine = top.join(QUARANTINE);
+    let quarantine = quarantine(folder, path).map_err(EraseFault::Look)?;
     let moved = quarantine.join(place);
     if folder.look(&moved).map_err(EraseFault::Look)?.is_none() {
         let Some(facts) = folder.look(path).map_err(EraseFault::Look)? else {
             // Not there. A file that was removed leaves its folder's device behind; a medium that
             // was pulled does not.
+            let device = folder.device_towards(path).map_err(EraseFault::Look)?;
             return if device == generation.device_number {
                 Ok(Plaintext::Absent)
             } else {
@@ -51,17 +50,25 @@ pub fn erase(
         if facts.links != 1 {
             return Err(EraseFault::HardLinked { links: facts.links });
         }
-        folder.create_private(&top, QUARANTINE.as_ref()).map_err(EraseFault::Move)?;
+        let top = quarantine.parent().unwrap_or(Path::new(""));
+        folder.create_private(top, QUARANTINE.as_ref()).map_err(EraseFault::Move)?;
         folder.rename(path, &moved).map_err(EraseFault::Move)?;
     }
-    remove_moved(folder, path, generation, &quarantine, &moved)
+    remove_moved(folder, path, generation, &moved)
+}
+
+/// Where a clip is moved to before it is removed: the highest folder on its file system. A
+/// quarantine folder is there, or is made.
+pub fn quarantine(folder: &Folder, path: &Path) -> io::Result<PathBuf> {
+    let device = folder.device_towards(path)?;
+    let top = folder.highest_on_device(path, device)?.unwrap_or_default();
+    Ok(top.join(QUARANTINE))
 }
 
 fn remove_moved(
     folder: &Folder,
     path: &Path,
     generation: &Generation,
-    quarantine: &Path,
     moved: &Path,
 ) -> Result<Plaintext, EraseFault> {
     let facts = folder.look(moved).map_err(EraseFault::Look)?;
@@ -77,8 +84,6 @@ fn remove_moved(
         return Ok(Plaintext::Changed);
     }
     folder.remove(moved).map_err(EraseFault::Remove)?;
-    // Only tidiness: it is not empty while another instance's file lies in it.
-    let _ = folder.remove_empty_folder(quarantine);
     Ok(Plaintext::Erased)
 }
 
@@ -183,7 +188,10 @@ mod tests {
 
     fn erase_it(fixture: &Fixture) -> Result<Plaintext, EraseFault> {
         let place = quarantine_name("feed", ClipId(1));
-        erase(proof(), &fixture.folder, Path::new("cam/a.mp4"), &fixture.generation, &place)
+        let erased =
+            erase(proof(), &fixture.folder, Path::new("cam/a.mp4"), &fixture.generation, &place);
+        let _ = fixture.folder.remove_empty_folder(Path::new(QUARANTINE));
+        erased
     }
 
     #[test]

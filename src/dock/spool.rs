@@ -54,6 +54,11 @@ impl Spool {
         Ok(spool)
     }
 
+    /// Whether a state directory has a spool.
+    pub fn is_in(state_dir: &Path) -> bool {
+        state_dir.join("spool").is_dir()
+    }
+
     /// A sidecar is published before its sealed file; a crash in between leaves it alone.
     fn remove_lone_sidecars(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {
@@ -82,7 +87,7 @@ impl Spool {
         Ok(Draft { out: BufWriter::with_capacity(1 << 20, file), path, is_published: false })
     }
 
-    /// Makes a draft the durable sealed file of its name. Its sidecar comes first, so that a
+    /// Makes a draft the durable sealed file of its name. Its sidecar is renamed first, so that a
     /// sealed file is never without one.
     pub fn publish(
         &self,
@@ -96,9 +101,10 @@ impl Spool {
         let unfinished = self.folder.join(UNFINISHED).join(format!("{}.json", sealed.name));
         let mut file = fs::create_private(&unfinished).map_err(SpoolError::Write)?;
         file.write_all(&text).map_err(SpoolError::Write)?;
-        fs::publish(&file, &unfinished, &self.sidecar_path(sealed.name))
+        fs::finish(&file, &unfinished, &self.sidecar_path(sealed.name))
             .map_err(SpoolError::Sync)?;
         let finished = self.path(sealed.name);
+        // Makes both names durable.
         fs::publish(draft.out.get_ref(), &draft.path, &finished).map_err(SpoolError::Sync)?;
         draft.is_published = true;
         Ok(())
@@ -128,7 +134,8 @@ impl Spool {
     }
 
     /// Removes a sealed file and its sidecar, once the queue says that the clip is stored, or that
-    /// it is sealed again.
+    /// it is sealed again. A power cut may bring them back until [`Spool::sync`]; what the queue
+    /// says of the clip tells the next start to remove them again.
     pub fn remove(&self, name: SealedName) -> io::Result<()> {
         for path in [self.path(name), self.sidecar_path(name)] {
             match std::fs::remove_file(path) {
@@ -136,6 +143,11 @@ impl Spool {
                 removed => removed?,
             }
         }
+        Ok(())
+    }
+
+    /// Makes removals durable.
+    pub fn sync(&self) -> io::Result<()> {
         fs::sync_folder(&self.folder)
     }
 

@@ -53,11 +53,17 @@ pub fn create_unnamed(folder: &Path) -> io::Result<File> {
 /// Makes a finished file visible under its last name so that a power cut cannot take it back:
 /// sync the file, rename without replacing, sync the folder.
 pub fn publish(file: &File, unfinished: &Path, finished: &Path) -> io::Result<()> {
-    file.sync_all()?;
-    rename_new(CWD, unfinished, CWD, finished)?;
+    finish(file, unfinished, finished)?;
     // Without it, a power cut after the rename can bring back the old name, and the queue would
     // point at nothing. FAULTS F-14.
     sync_folder(finished.parent().unwrap_or(Path::new("/")))
+}
+
+/// As [`publish`], but that a power cut can take back the name until something else is published
+/// in the same folder.
+pub fn finish(file: &File, unfinished: &Path, finished: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    rename_new(CWD, unfinished, CWD, finished)
 }
 
 /// Makes creations, renames and removals in a folder durable.
@@ -334,11 +340,10 @@ impl Folder {
         Ok(rustix::fs::fsync(&folder)?)
     }
 
-    /// Removes a folder where it is empty.
+    /// Removes a folder where it is empty. A power cut may bring it back.
     pub fn remove_empty_folder(&self, path: &Path) -> io::Result<()> {
         let (folder, name) = self.open_parent(path)?;
-        rustix::fs::unlinkat(&folder, Path::new(&name), AtFlags::REMOVEDIR)?;
-        Ok(rustix::fs::fsync(&folder)?)
+        Ok(rustix::fs::unlinkat(&folder, Path::new(&name), AtFlags::REMOVEDIR)?)
     }
 
     fn open_parent(&self, path: &Path) -> io::Result<(OwnedFd, OsString)> {

@@ -253,7 +253,7 @@ fn the_shapes_of_json_are_stable() {
     assert_eq!(status["schema_version"], 1);
     assert_keys(
         &status["standing"],
-        "behind drilled_seconds forked keyring log log_size unacknowledged witness_problem",
+        "behind drilled_seconds forked keyring log log_size lost unacknowledged witness_problem",
     );
     assert_keys(&status["states"][0], "count size_bytes state");
     assert_keys(

@@ -32,6 +32,7 @@ mod keyring_desk;
 mod kill;
 mod kinds;
 mod limits;
+mod lost;
 mod memory;
 mod memory_image;
 mod origin;

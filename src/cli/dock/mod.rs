@@ -22,6 +22,7 @@ use crate::dock::agent::{self, AgentError};
 use crate::dock::config::Config;
 use crate::dock::queue::{QueueError, Reader};
 use crate::dock::signing::SigningError;
+use crate::dock::spool::Spool;
 
 /// Where the config lies unless told otherwise.
 const CONFIG_DEFAULT: &str = "/etc/dockseal/dockseal.toml";
@@ -176,10 +177,14 @@ fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
         QueueError::Closed(_) => {
             complaint.hint("run it as the daemon's user: runuser -u dockseal -- dockseal …")
         }
+        QueueError::Missing if Spool::is_in(&config.state_dir) => complaint
+            .hint("it was lost: the daemon begins a new one from the spool when it is started"),
         QueueError::Missing => complaint.hint("prepare the state directory: dockseal init"),
         QueueError::Foreign | QueueError::Version { .. } => {
             complaint.hint("nothing was written to it; check state_dir and the installed version")
         }
+        error if error.is_damage() && Spool::is_in(&config.state_dir) => complaint
+            .hint("the daemon puts it aside when it is started again, and begins a new one"),
         QueueError::Corrupt(_) | QueueError::Sqlite(_) => {
             complaint.hint("keep the state directory as it is and look at the disk: dmesg, df")
         }

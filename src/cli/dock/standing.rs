@@ -23,6 +23,8 @@ pub(super) struct StandingJson {
     forked: Option<String>,
     /// Whether the log does not continue an earlier one, and erasing waits because of it.
     unacknowledged: bool,
+    /// That the queue before was lost; until an operator acknowledges it.
+    lost: Option<LostJson>,
     /// Buckets that have not the whole log.
     behind: Vec<BehindJson>,
     /// Why the last checkpoint has no cosignature of the witness.
@@ -39,6 +41,13 @@ struct BehindJson {
     entry_count: u64,
     problem: Option<String>,
     problem_seconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct LostJson {
+    cause: String,
+    seconds: u64,
+    found_count: u64,
 }
 
 #[derive(Serialize)]
@@ -83,6 +92,11 @@ pub(super) fn gather(
         log_size,
         forked,
         unacknowledged,
+        lost: reader.lost()?.map(|lost| LostJson {
+            seconds: now.seconds_since(Timestamp(lost.at_ms)),
+            cause: lost.cause,
+            found_count: lost.found_count,
+        }),
         behind,
         witness_problem: witness_problem.flatten(),
         drilled_seconds: reader.drilled()?.map(|at| now.seconds_since(at)),
@@ -95,6 +109,9 @@ impl StandingJson {
     pub(super) fn attention(&self) -> Option<String> {
         if self.forked.is_some() {
             return Some("another dock writes this dock's log; sealing is stopped".into());
+        }
+        if self.lost.is_some() {
+            return Some("the queue was lost, erasing waits: dockseal acknowledge".into());
         }
         if self.unacknowledged {
             return Some("the log begins anew, erasing waits: dockseal acknowledge".into());
@@ -112,7 +129,7 @@ impl StandingJson {
         }
     }
 
-    /// One line of the screen, or two where there is a keyring.
+    /// One line of the screen, or two where there is a keyring, or the queue was lost.
     pub(super) fn lines(&self) -> Vec<String> {
         let worst = self.behind.iter().max_by_key(|behind| (&behind.problem, behind.entry_count));
         let published = match worst {
@@ -125,8 +142,17 @@ impl StandingJson {
             }
         };
         let witness = if self.witness_problem.is_some() { "; the witness failed" } else { "" };
-        let mut lines = vec![format!("log       {} entries{witness}; {published}", self.log_size)];
-        if let Some(KeyringJson { revision, days_left, .. }) = &self.keyring {
+        let mut lines = Vec::new();
+        if let Some(LostJson { cause, seconds, found_count }) = &self.lost {
+            let ago = seconds_for_people(*seconds);
+            let cause: String = cause.chars().take(26).collect();
+            lines.push(format!(
+                "queue     begun anew {ago} ago ({cause}); {found_count} found in the spool"
+            ));
+        }
+        lines.push(format!("log       {} entries{witness}; {published}", self.log_size));
+        // The screen is full: what was lost comes before what is as it was.
+        if let (Some(KeyringJson { revision, days_left, .. }), None) = (&self.keyring, &self.lost) {
             let drilled = self.drilled_seconds.map_or(String::new(), |seconds| {
                 format!("; clips proven to open {} ago", seconds_for_people(seconds))
             });
@@ -151,6 +177,11 @@ impl StandingJson {
             log_size: 1_000_000,
             forked: Some("key".into()),
             unacknowledged: true,
+            lost: Some(LostJson {
+                cause: "c".repeat(200),
+                seconds: 1_000_000,
+                found_count: 1_000_000,
+            }),
             behind: vec![behind],
             witness_problem: Some("the witness failed".into()),
             drilled_seconds: Some(1_000_000),
@@ -175,6 +206,8 @@ mod tests {
         note(&standing);
         standing.forked = None;
         note(&standing);
+        standing.lost = None;
+        note(&standing);
         standing.unacknowledged = false;
         note(&standing);
         let expires = String::new();
@@ -187,7 +220,14 @@ mod tests {
         note(&standing);
         standing.drilled_seconds = None;
         note(&standing);
-        let words = ["another dock", "acknowledge", "expired", "expires in 14 days", "2d 0h ago"];
+        let words = [
+            "another dock",
+            "was lost",
+            "begins anew",
+            "expired",
+            "expires in 14 days",
+            "2d 0h ago",
+        ];
         for (said, word) in said.iter().zip(words) {
             assert!(said.as_ref().is_some_and(|said| said.contains(word)), "{said:?}: {word}");
         }

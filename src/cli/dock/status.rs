@@ -20,8 +20,6 @@ const WIDTH: usize = 80;
 const LINES_MAX: usize = 23;
 /// Reasons that are shown; what is more is counted.
 const HELD_COUNT_MAX: usize = 3;
-/// Lines that are always there, behind the holds, folders and buckets.
-const LINES_OF_STATES: usize = 8;
 
 /// All that the screen shows. Times are RFC 3339 in UTC, sizes are bytes, ages seconds.
 #[derive(Serialize)]
@@ -240,7 +238,8 @@ fn print(out: &mut impl Write, status: &StatusJson) -> io::Result<()> {
         None => "daemon    does not run; start it: systemctl start dockseal".to_owned(),
     });
     // Folders and buckets share what is left of the screen; those with a problem come first.
-    let room = LINES_MAX - LINES_OF_STATES - lines.len();
+    let states = state_lines(status);
+    let room = LINES_MAX - states.len() - lines.len();
     let (folders, buckets) = (status.folders.len(), status.buckets.len());
     let bucket_room = buckets.min(room - folders.min(room / 2));
     let mut folders: Vec<_> = status.folders.iter().collect();
@@ -251,7 +250,7 @@ fn print(out: &mut impl Write, status: &StatusJson) -> io::Result<()> {
     buckets.sort_by_key(|bucket| bucket.problem.is_none());
     let buckets = buckets.into_iter().map(|bucket| format!("bucket    {}", bucket_text(bucket)));
     lines.extend(fitting(buckets.collect(), bucket_room));
-    lines.extend(state_lines(status));
+    lines.extend(states);
     lines.iter().try_for_each(|line| writeln!(out, "{}", cut(line)))
 }
 
@@ -282,7 +281,7 @@ fn held_lines(status: &StatusJson) -> Vec<String> {
     lines
 }
 
-/// At most [`LINES_OF_STATES`] lines: how many clips are how far, and where.
+/// How many clips are how far, and where.
 fn state_lines(status: &StatusJson) -> Vec<String> {
     let state_line = |state: &StateJson| {
         let meaning = match state.state {

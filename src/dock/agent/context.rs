@@ -1,6 +1,9 @@
 //! What all work of the agent shares.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::clip::{Clip, Timestamp};
 use crate::dock::config::{BucketConfig, Config, EraseWhen};
@@ -11,6 +14,7 @@ use crate::dock::queue::Queue;
 use crate::dock::seal::Control;
 use crate::dock::spool::Spool;
 use crate::edge::bucket::{Bucket, BucketError, Honours};
+use crate::edge::fs::Folder;
 use crate::note::SignerKey;
 
 /// What all work shares.
@@ -27,11 +31,57 @@ pub struct Context {
     pub(super) signing_key: SignerKey,
     pub(super) instance: String,
     pub(super) sent_bytes: AtomicU64,
-    pub(super) erasing: tokio::sync::Mutex<()>,
+    pub(super) erasing: Erasing,
     /// Whether the log continues what was before, or an operator knows that it does not.
     pub(super) may_erase: AtomicBool,
     /// The latest time that is recorded, in milliseconds.
     pub(super) latest: AtomicI64,
+}
+
+/// Clips are erased one at a time: they share the quarantine folder.
+#[derive(Default)]
+pub(super) struct Erasing {
+    turn: tokio::sync::Mutex<()>,
+    /// Those that have the turn, or wait for it.
+    count: AtomicUsize,
+    /// Watch folders, and quarantine folders beneath them, that clips were moved to.
+    used: Mutex<BTreeSet<(PathBuf, PathBuf)>>,
+}
+
+/// The right to erase now.
+pub(super) struct Turn<'a> {
+    erasing: &'a Erasing,
+    _guard: Option<tokio::sync::MutexGuard<'a, ()>>,
+}
+
+impl Erasing {
+    /// Waits for it.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let mut turn = Turn { erasing: self, _guard: None };
+        turn._guard = Some(self.turn.lock().await);
+        turn
+    }
+
+    /// A clip was moved to this quarantine folder. Where nobody waits for a turn, those that are
+    /// empty are removed.
+    pub(super) fn tidy(&self, folder: &Path, quarantine: PathBuf) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert((folder.to_owned(), quarantine));
+        if self.count.load(Ordering::Relaxed) > 1 {
+            return;
+        }
+        for (folder, quarantine) in std::mem::take(&mut *used) {
+            // It stays while another instance's file lies in it, or the medium is not there.
+            let _ = Folder::open(&folder).and_then(|f| f.remove_empty_folder(&quarantine));
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.erasing.count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Context {

@@ -10,7 +10,7 @@ use super::work::damaged;
 use super::{AgentError, Context};
 use crate::clip::{Clip, ClipId, Fact, Receipt, SealedName};
 use crate::custody::place::clip_key;
-use crate::dock::lifecycle::{hold_after, retry_delay};
+use crate::dock::lifecycle::{Step, hold_after, next_step, retry_delay};
 use crate::dock::queue::{Answered, Leftover, Queue, QueueError};
 use crate::edge::bucket::{BucketError, Journal, Part, Trouble, Upload};
 use crate::edge::clock;
@@ -89,8 +89,19 @@ pub(super) async fn deliver(
         let hold = Hold::for_operator(Reason::ReceiptWeak, cause, now);
         facts.push(Fact::DeliveryHeld { bucket, hold });
     }
+    if is_stored_by(context, &clip, &facts) {
+        tracing::info!(clip = clip.id.0, "stored in every required bucket");
+        facts.push(Fact::Stored(now));
+    }
     context.queue.record_of(clip.id, name, facts, answered).await?;
     Ok(Delivered::Arrived)
+}
+
+/// Whether this was the last receipt that was required: both facts are then one transaction.
+fn is_stored_by(context: &Context, clip: &Clip, facts: &[Fact]) -> bool {
+    let mut clip = clip.clone();
+    let is_true = facts.iter().try_for_each(|fact| clip.apply(fact.clone())).is_ok();
+    is_true && next_step(&clip, &context.policy(&clip), clock::now()) == Step::Store
 }
 
 async fn send(

@@ -6,6 +6,7 @@ mod cosign;
 mod courier;
 mod deliver;
 mod discover;
+mod lost;
 mod recover;
 mod state;
 mod work;
@@ -23,7 +24,7 @@ use super::config::{Config, Watch};
 use super::keys::Keys;
 use super::lifecycle::{Step, next_step};
 use super::push::Buckets;
-use super::queue::{Queue, QueueError, Reader};
+use super::queue::{QueueError, Reader};
 use super::seal::Control;
 use super::signing;
 use super::spool::Spool;
@@ -123,7 +124,7 @@ impl Agent {
     pub fn open(config: Config) -> Result<Agent, AgentError> {
         selftest::run()?;
         let lock = state::take_lock(&config.state_dir)?;
-        let queue = Queue::open(&config.state_dir.join(files::QUEUE), &config.dock)?;
+        let queue = lost::open_queue(&config.state_dir, &config.dock)?;
         // A dock of the version before has none yet.
         let signing_key = signing::create(&config.state_dir, &config.dock)?;
         state::continue_log(&config.state_dir, &config.dock, &queue)?;
@@ -151,7 +152,7 @@ impl Agent {
             keys,
             signing_key,
             sent_bytes: AtomicU64::new(0),
-            erasing: tokio::sync::Mutex::new(()),
+            erasing: Default::default(),
             may_erase: AtomicBool::new(!reader.is_unacknowledged()?),
             latest: AtomicI64::new(reader.latest()?.0),
         };

@@ -14,8 +14,14 @@ pub(super) fn recover(context: &Context) -> Result<(), AgentError> {
     let reader = context.queue.reader()?;
     let owned = reader.in_spool()?;
     let owned_names: HashSet<_> = owned.iter().map(|(_, name)| *name).collect();
+    let mut found_count = 0;
     for (sealed, generation) in context.spool.sealed_files().map_err(halt)? {
         if owned_names.contains(&sealed.name) {
+            continue;
+        }
+        if reader.has_left_spool(sealed.name)? {
+            // A power cut brought it back: it was removed without a sync.
+            context.spool.remove(sealed.name).map_err(halt)?;
             continue;
         }
         if !context.spool.is_intact(sealed.name).map_err(halt)? {
@@ -34,7 +40,9 @@ pub(super) fn recover(context: &Context) -> Result<(), AgentError> {
         };
         let generation = generation.unwrap_or(unknown);
         context.queue.adopt_blocking(sealed, generation, clock::now())?;
+        found_count += 1;
     }
+    context.queue.found_in_spool_blocking(found_count)?;
     for (id, name) in owned {
         if context.spool.has(name) {
             continue;

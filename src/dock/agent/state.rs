@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::lost::put_aside;
 use crate::custody::Head;
 use crate::custody::checkpoint::Checkpoint;
 use crate::custody::entry::Event;
@@ -51,8 +52,11 @@ pub fn initialise(state_dir: &Path, dock: &str) -> Result<VerifierKey, AgentErro
     let key = signing::create(state_dir, dock)?;
     // Where an earlier queue was lost, the new log says what it does not continue.
     let previous = remembered_head(state_dir).map_err(AgentError::StateDir)?;
-    let beginning = Beginning { dock: dock.to_owned(), previous };
-    Queue::create(&state_dir.join(files::QUEUE), beginning)?;
+    let path = state_dir.join(files::QUEUE);
+    if !path.exists() {
+        put_aside(state_dir).map_err(AgentError::StateDir)?;
+    }
+    Queue::create(&path, Beginning { dock: dock.to_owned(), previous, lost: None })?;
     Spool::open(state_dir).map_err(AgentError::StateDir)?;
     fs::sync_folder(state_dir).map_err(AgentError::StateDir)?;
     Ok(key.verifier())
@@ -83,7 +87,7 @@ pub(super) fn continue_log(state_dir: &Path, dock: &str, queue: &Queue) -> Resul
         return Ok(());
     }
     tracing::error!(log = %head.log, "this queue does not continue the log; a new one begins");
-    let beginning = Beginning { dock: dock.to_owned(), previous: Some(head) };
+    let beginning = Beginning { dock: dock.to_owned(), previous: Some(head), lost: None };
     Ok(queue.begin_log_blocking(beginning)?)
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{AgentError, Context};
 use crate::clip::{Clip, Fact, Generation, Plaintext, SealedFile, SealedName, Source, State};
 use crate::dock::config::EraseWhen;
-use crate::dock::erase::{erase, quarantine_name};
+use crate::dock::erase::{EraseFault, erase, quarantine, quarantine_name};
 use crate::dock::keys::{KeysFault, SealTo};
-use crate::dock::lifecycle::{EraseProof, Step, hold_after};
+use crate::dock::lifecycle::{EraseProof, Step, hold_after, next_step};
 use crate::dock::seal::{Origin, SealFault, is_same_again, seal};
 use crate::dock::spool::SpoolError;
 use crate::edge::clock;
@@ -46,9 +46,8 @@ pub(super) async fn act(
             vec![Fact::Stored(clock::now())]
         }
         Step::Erase(proof) => {
-            // One at a time: they share the quarantine folder.
-            let _turn = context.erasing.lock().await;
-            blocking(&context, move |context| Ok(erase_clip(context, &clip, proof))).await?
+            let _turn = context.erasing.turn().await;
+            blocking(&context, move |context| erase_clip(context, clip, proof)).await?
         }
         Step::Unspool => blocking(&context, move |context| unspool(context, &clip)).await?,
         Step::Done | Step::Operator | Step::Wait(_) | Step::WaitForScan => {
@@ -200,28 +199,39 @@ pub(super) fn damaged(
     }
     // Removed before the fact: should the process end in between, the start finds a clip whose
     // sealed file is missing, and comes here again.
-    context.spool.remove(name).map_err(|error| AgentError::Halt(chain(&error)))?;
+    let removed = context.spool.remove(name).and_then(|()| context.spool.sync());
+    removed.map_err(|error| AgentError::Halt(chain(&error)))?;
     Ok(vec![Fact::SealLost])
 }
 
-fn erase_clip(context: &Context, clip: &Clip, proof: EraseProof) -> Vec<Fact> {
+/// Erases a clip's plaintext, and removes its sealed file where nothing else needs it: one
+/// transaction for both facts.
+fn erase_clip(
+    context: &Context,
+    mut clip: Clip,
+    proof: EraseProof,
+) -> Result<Vec<Fact>, AgentError> {
     let Source { folder, path } = clip.source.as_ref().expect("proven to be present");
     let place = quarantine_name(&context.instance, clip.id);
-    let erased = match Folder::open(folder) {
-        Ok(folder) => erase(proof, &folder, path, &clip.generation, &place),
-        Err(error) => Err(crate::dock::erase::EraseFault::Look(error)),
+    let erased = Folder::open(folder).map_err(EraseFault::Look).and_then(|opened| {
+        let quarantine = quarantine(&opened, path).map_err(EraseFault::Look)?;
+        let erased = erase(proof, &opened, path, &clip.generation, &place);
+        context.erasing.tidy(folder, quarantine);
+        erased
+    });
+    let plaintext = match erased {
+        Ok(plaintext) => plaintext,
+        Err(fault) => return held(context, &clip, &fault),
     };
-    match erased {
-        Ok(plaintext) => {
-            tracing::info!(clip = clip.id.0, plaintext = plaintext.word(), "plaintext gone");
-            vec![Fact::Gone { plaintext, at: clock::now() }]
-        }
-        Err(fault) => {
-            let hold = hold_after(clip.hold.as_ref(), &fault, clock::now(), context.jitter());
-            tracing::warn!(clip = clip.id.0, reason = hold.reason.code(), "held: {}", hold.cause);
-            vec![Fact::Held(hold)]
-        }
+    tracing::info!(clip = clip.id.0, plaintext = plaintext.word(), "plaintext gone");
+    let now = clock::now();
+    let gone = Fact::Gone { plaintext, at: now };
+    clip.apply(gone.clone()).expect("a sealed clip, whose plaintext was there");
+    let mut facts = vec![gone];
+    if next_step(&clip, &context.policy(&clip), now) == Step::Unspool {
+        facts.extend(unspool(context, &clip)?);
     }
+    Ok(facts)
 }
 
 fn unspool(context: &Context, clip: &Clip) -> Result<Vec<Fact>, AgentError> {

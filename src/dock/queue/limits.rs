@@ -76,7 +76,7 @@ mod tests {
     fn what_was_set_is_read_back_until_it_is_cleared() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("queue.db");
-        let beginning = Beginning { dock: "dock-1".into(), previous: None };
+        let beginning = Beginning { dock: "dock-1".into(), previous: None, lost: None };
         let _daemon = Queue::create(&path, beginning).expect("created");
         let reader = Reader::open(&path).expect("opened");
         let mut operator = Operator::open(&path, "dock-1").expect("opened");

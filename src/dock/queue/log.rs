@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::{Operator, Queue, QueueError, Reader, rows};
+use super::{Operator, Queue, QueueError, Reader, lost, rows};
 use crate::clip::{Clip, Fact, SealedName, Timestamp};
 use crate::custody::account::event_of;
 use crate::custody::entry::{Entry, Event};
@@ -19,6 +19,8 @@ pub struct Beginning {
     pub dock: String,
     /// The end of an earlier log of this dock that this queue does not continue.
     pub previous: Option<Head>,
+    /// What was wrong with the queue before this one, where that one was lost.
+    pub lost: Option<String>,
 }
 
 /// How far a bucket has the log.
@@ -49,8 +51,11 @@ pub(super) fn begin(
     getrandom::fill(&mut id).expect("the kernel has randomness");
     let id = LogId(id).to_string();
     tx.execute("INSERT INTO log (id, began_at) VALUES (?1, ?2)", params![id, now.0])?;
-    if beginning.previous.is_some() {
+    if beginning.previous.is_some() || beginning.lost.is_some() {
         set(tx, "unacknowledged", "1")?;
+    }
+    if let Some(cause) = beginning.lost {
+        lost::note(tx, cause, now)?;
     }
     let event = Event::Started {
         dock: beginning.dock,
@@ -92,12 +97,12 @@ fn current(connection: &Connection) -> Result<(i64, u64), QueueError> {
     Ok((log, last.map_or(0, |last| last as u64 + 1)))
 }
 
-fn set(tx: &Connection, key: &str, value: &str) -> Result<(), QueueError> {
+pub(super) fn set(tx: &Connection, key: &str, value: &str) -> Result<(), QueueError> {
     tx.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [key, value])?;
     Ok(())
 }
 
-fn meta(connection: &Connection, key: &str) -> Result<Option<String>, QueueError> {
+pub(super) fn meta(connection: &Connection, key: &str) -> Result<Option<String>, QueueError> {
     rows::first(connection, "SELECT value FROM meta WHERE key = ?1", [key])
 }
 
@@ -410,11 +415,12 @@ impl Operator {
     pub fn acknowledge(&mut self, dock: &str, previous: Option<Head>) -> Result<(), QueueError> {
         let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if meta(&tx, "forked")?.is_some() {
-            let beginning = Beginning { dock: dock.to_owned(), previous };
+            let beginning = Beginning { dock: dock.to_owned(), previous, lost: None };
             begin(&tx, beginning, clock::now())?;
         }
         // The clock may have been wrong: from now on its time counts again.
-        tx.execute("DELETE FROM meta WHERE key IN ('forked', 'unacknowledged', 'latest')", [])?;
+        let known = "DELETE FROM meta WHERE key IN ('forked', 'unacknowledged', 'lost', 'latest')";
+        tx.execute(known, [])?;
         append(&tx, Event::Acknowledged)?;
         Ok(tx.commit()?)
     }

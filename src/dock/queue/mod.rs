@@ -3,12 +3,14 @@
 mod deliveries;
 mod limits;
 mod log;
+mod lost;
 mod read;
 mod rows;
 mod schema;
 
 pub use deliveries::{Answered, DueDelivery, Leftover, Order};
 pub use log::{Beginning, Numbered, Published};
+pub use lost::Lost;
 pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
 
 use std::os::unix::ffi::OsStrExt;
@@ -74,6 +76,20 @@ pub enum QueueError {
         /// What this code knows.
         known: i64,
     },
+}
+
+impl QueueError {
+    /// Whether the file is no longer a database that can be read, however often it is tried.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            QueueError::Corrupt(_) => true,
+            QueueError::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
+                matches!(error.code, DatabaseCorrupt | NotADatabase)
+            }
+            _ => false,
+        }
+    }
 }
 
 fn version_advice(is_older: bool) -> &'static str {

@@ -257,6 +257,12 @@ impl Reader {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Whether the clip of a sealed file is known, and needs it no longer.
+    pub fn has_left_spool(&self, name: SealedName) -> Result<bool, QueueError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM clip WHERE sealed_name = ?1 AND in_spool = 0)";
+        Ok(self.0.prepare_cached(sql)?.query_row([name.0], |row| row.get(0))?)
+    }
+
     /// What the last looks through the folders gave.
     pub fn folders(&self) -> Result<Vec<FolderLine>, QueueError> {
         let mut statement = self.0.prepare_cached("SELECT * FROM folder ORDER BY path")?;

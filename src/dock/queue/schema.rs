@@ -190,7 +190,7 @@ fn upgrade(connection: &mut Connection, dock: &str) -> Result<(), QueueError> {
         tx.execute_batch(&format!(
             "ALTER TABLE clip ADD COLUMN keyring_revision INTEGER; {LOG_TABLES}"
         ))?;
-        let beginning = Beginning { dock: dock.to_owned(), previous: None };
+        let beginning = Beginning { dock: dock.to_owned(), previous: None, lost: None };
         log::begin(&tx, beginning, clock::now())?;
     }
     if version < 3 {
@@ -230,7 +230,11 @@ fn open_from(path: &Path, version_min: i64) -> Result<Connection, QueueError> {
     plan_once(&connection)?;
     let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
     if number("PRAGMA application_id")? != APPLICATION_ID {
-        return Err(QueueError::Foreign);
+        // Of nobody: what SQLite leaves where its write-ahead log was lost.
+        return Err(match number("SELECT count(*) FROM sqlite_schema")? {
+            0 => QueueError::Corrupt("it is empty".into()),
+            _ => QueueError::Foreign,
+        });
     }
     let version = number("PRAGMA user_version")?;
     if !(version_min..=USER_VERSION).contains(&version) {

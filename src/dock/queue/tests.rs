@@ -25,7 +25,7 @@ fn sealed(byte: u8) -> SealedFile {
 }
 
 fn beginning() -> Beginning {
-    Beginning { dock: "dock-1".into(), previous: None }
+    Beginning { dock: "dock-1".into(), previous: None, lost: None }
 }
 
 fn queue() -> (tempfile::TempDir, Queue, Reader) {

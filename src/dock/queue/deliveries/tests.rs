@@ -15,7 +15,7 @@ struct Place {
 /// A queue with sealed clips 1 to `count`, sealed at that many milliseconds.
 fn place(count: u8, buckets: &[&str]) -> Place {
     let dir = tempfile::tempdir().expect("tempdir");
-    let beginning = Beginning { dock: "dock-1".into(), previous: None };
+    let beginning = Beginning { dock: "dock-1".into(), previous: None, lost: None };
     let queue = Queue::create(&dir.path().join("queue.db"), beginning).expect("created");
     let reader = queue.reader().expect("opened");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("built");
