@@ -44,4 +44,5 @@ mod rights;
 mod selftest;
 mod service;
 mod trust;
+mod unit;
 mod vectors;

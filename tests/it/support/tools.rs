@@ -53,6 +53,8 @@ pub enum Tool {
     Strace,
     /// binutils' strings.
     Strings,
+    /// systemd itself.
+    Systemd,
     /// systemd-analyze.
     SystemdAnalyze,
     /// GNU time: peak memory of a process.
@@ -86,6 +88,7 @@ impl Tool {
             Tool::Setpriv => "setpriv",
             Tool::Strace => "strace",
             Tool::Strings => "strings",
+            Tool::Systemd => "systemd",
             Tool::SystemdAnalyze => "systemd-analyze",
             Tool::Time => "/usr/bin/time",
             Tool::Unshare => "unshare",
@@ -118,6 +121,7 @@ impl Tool {
             Tool::Setpriv => program("setpriv"),
             Tool::Strace => program("strace"),
             Tool::Strings => program("strings"),
+            Tool::Systemd => Some(PathBuf::from("/lib/systemd/systemd")).filter(|p| p.is_file()),
             Tool::SystemdAnalyze => program("systemd-analyze"),
             Tool::Time => Some(PathBuf::from("/usr/bin/time")).filter(|path| path.is_file()),
             Tool::Unshare => program("unshare"),

@@ -1,0 +1,52 @@
+# The drill of a dock under its own unit. $1: the folder with clips; `facts` is written there.
+here=$1
+facts=$here/facts
+dock() { runuser -u dockseal -- dockseal "$@"; }
+say() { echo "$1=$2" >>"$facts"; }
+main_pid() { systemctl show --value -p MainPID dockseal; }
+
+# $1: so many clips are erased, within a minute.
+erased() {
+  for _ in $(seq 120); do
+    count=$(dock list --state erased --limit 0 --json | python3 -c \
+      'import json, sys; print(len(json.load(sys.stdin)["clips"]))')
+    [ "$count" = "$1" ] && return 0
+    sleep 0.5
+  done
+  dock status
+  return 1
+}
+
+# $1: another process than this one is the daemon, and ready, within half a minute.
+restarted() {
+  for _ in $(seq 60); do
+    [ "$(systemctl is-active dockseal)" = active ] && [ "$(main_pid)" != "$1" ] && return 0
+    sleep 0.5
+  done
+  return 1
+}
+
+systemctl start dockseal && say started yes
+grep -E '^(Cap|NoNewPrivs|Seccomp:)' "/proc/$(main_pid)/status" | tr -d '\t ' | tr : = >>"$facts"
+sed 's/^/probe./; s/: /=/' /run/dockseal/probe >>"$facts"
+
+install -m 0640 -g dockseal "$here"/clips/a* /srv/dock/
+erased 2 && say whole-job yes
+
+pid=$(main_pid)
+kill -KILL "$pid"
+restarted "$pid" && say restarted-after-kill yes
+install -m 0640 -g dockseal "$here"/clips/b* /srv/dock/
+erased 3 && say works-after-kill yes
+
+pid=$(main_pid)
+kill -STOP "$pid"
+restarted "$pid" && say restarted-by-watchdog yes
+install -m 0640 -g dockseal "$here"/clips/c* /srv/dock/
+erased 4 && say works-after-watchdog yes
+
+systemctl stop dockseal
+say result "$(systemctl show --value -p Result dockseal)"
+# What the filter refused would be here.
+say refusals "$(journalctl -u dockseal --no-pager | grep -ci 'operation not permitted\|bad system call')"
+journalctl -u dockseal --no-pager | tail -n 60
