@@ -11,8 +11,8 @@ use crate::edge::fs;
 use crate::error::{Disposition, Fault};
 use crate::hold::Reason;
 
-/// Space that is always left for the queue and the logs.
-const RESERVE_BYTES: u64 = 64 << 20;
+/// Space that is always left for the queue and the logs. Below it no clip is sealed.
+pub const RESERVE_BYTES: u64 = 64 << 20;
 /// A folder of unfinished files, on the same file system.
 const UNFINISHED: &str = "unfinished";
 
@@ -51,6 +51,9 @@ impl Spool {
             std::fs::remove_file(entry?.path())?;
         }
         spool.remove_lone_sidecars()?;
+        // What lies here by its last name becomes a fact: the process that renamed it may have
+        // ended before it synced the folder.
+        fs::sync_folder(&spool.folder)?;
         Ok(spool)
     }
 

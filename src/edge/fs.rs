@@ -19,6 +19,13 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     Ok(File::from(fd))
 }
 
+/// As [`create_private`], but empties the one that may be there.
+pub fn begin_private(path: &Path) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?;
+    Ok(File::from(fd))
+}
+
 /// As [`create_private`], readable by all: what a folder bucket holds is for other users to read.
 pub fn create_public(path: &Path) -> io::Result<File> {
     let file = create_private(path)?;
@@ -130,6 +137,14 @@ pub fn is_locked(path: &Path) -> io::Result<bool> {
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let facts = rustix::fs::statvfs(path)?;
     Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+}
+
+/// Whether the file system with `path` takes `size_bytes` more, and another file.
+pub fn has_room(path: &Path, size_bytes: u64) -> io::Result<bool> {
+    let facts = rustix::fs::statvfs(path)?;
+    // Some count no files: there are none in all, and none is free.
+    let has_files = facts.f_files == 0 || facts.f_favail > 0;
+    Ok(has_files && facts.f_bavail.saturating_mul(facts.f_frsize) >= size_bytes)
 }
 
 /// File systems that do not notify of what others write: NFS, SMB2, CIFS, FUSE, 9p, SMB
@@ -358,6 +373,11 @@ impl Folder {
 /// Whether the disk has no room, rather than a fault.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the disk is full or fails, rather than somebody's right to use it.
+pub fn is_disks(error: &io::Error) -> bool {
+    is_full(error) || error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 /// Whether the error means that nothing lies there.

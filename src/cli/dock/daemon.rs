@@ -93,7 +93,10 @@ pub(super) fn run_agent(config: Config, until: RunUntil, bar: Bar) -> Result<Exi
     });
     // A hung medium must not keep the process: what is not recorded is done again.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    match ended.map_err(complain)? {
+    // It had begun, so that config and state directory are right: what failed is the machine, and
+    // the service manager, which leaves a wrong config alone, starts it again.
+    let failed = |error| Complaint { exit: Exit::Failed, ..complain(error) };
+    match ended.map_err(failed)? {
         (End::Stopped, true) => Ok(Exit::Interrupted),
         (End::Stopped, false) => {
             tracing::info!("stopped");

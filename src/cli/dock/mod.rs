@@ -22,7 +22,8 @@ use crate::dock::agent::{self, AgentError};
 use crate::dock::config::Config;
 use crate::dock::queue::{QueueError, Reader};
 use crate::dock::signing::SigningError;
-use crate::dock::spool::Spool;
+use crate::dock::spool::{RESERVE_BYTES, Spool};
+use crate::edge::fs;
 
 /// Where the config lies unless told otherwise.
 const CONFIG_DEFAULT: &str = "/etc/dockseal/dockseal.toml";
@@ -172,7 +173,9 @@ fn queue_path(config: &Config) -> PathBuf {
 
 fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
     let path = printable(&queue_path(config));
-    let complaint = Complaint::new(Exit::Config, format!("cannot use the queue {path}"), error);
+    // A disk that is full or fails says nothing of the config: starting again may help.
+    let exit = if error.is_of_the_disk() { Exit::Failed } else { Exit::Config };
+    let complaint = Complaint::new(exit, format!("cannot use the queue {path}"), error);
     match error {
         QueueError::Closed(_) => {
             complaint.hint("run it as the daemon's user: runuser -u dockseal -- dockseal …")
@@ -185,17 +188,37 @@ fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
         }
         error if error.is_damage() && Spool::is_in(&config.state_dir) => complaint
             .hint("the daemon puts it aside when it is started again, and begins a new one"),
-        QueueError::Corrupt(_) | QueueError::Sqlite(_) => {
+        // SQLite has no room to read, either: it says no more than that the disk failed.
+        _ if error.is_of_the_disk() && is_full(config) => {
+            complaint.hint("the disk of state_dir is full: make room; nothing is lost")
+        }
+        QueueError::Broken(_) | QueueError::Corrupt(_) | QueueError::Sqlite(_) => {
             complaint.hint("keep the state directory as it is and look at the disk: dmesg, df")
         }
         QueueError::Contradiction(_)
+        | QueueError::Create(_)
         | QueueError::NoClip
         | QueueError::NotDurable { .. }
         | QueueError::Stopped => complaint,
     }
 }
 
+/// Whether so little is free on the disk of the state directory that no clip is sealed.
+fn is_full(config: &Config) -> bool {
+    fs::has_room(&config.state_dir, RESERVE_BYTES).is_ok_and(|has_room| !has_room)
+}
+
 fn agent_complaint(config: &Config, error: &AgentError) -> Complaint {
+    let title = || format!("state directory {}", printable(&config.state_dir));
+    // As in `queue_complaint`.
+    if let AgentError::Lock(cause)
+    | AgentError::Signing(SigningError::File { error: cause, .. })
+    | AgentError::StateDir(cause) = error
+        && fs::is_disks(cause)
+    {
+        return Complaint::new(Exit::Failed, title(), error)
+            .hint("nothing is lost; look at the disk (dmesg, df), then start it again");
+    }
     match error {
         AgentError::AlreadyRunning { .. } => {
             Complaint::text(Exit::AlreadyRunning, error.to_string())
@@ -226,8 +249,7 @@ fn agent_complaint(config: &Config, error: &AgentError) -> Complaint {
         AgentError::Halt(_) => Complaint::text(Exit::Failed, error.to_string())
             .hint("nothing is lost; look at the disk (dmesg, df), then start it again"),
         AgentError::Lock(_) | AgentError::StateDir(_) => {
-            let title = format!("state directory {}", printable(&config.state_dir));
-            Complaint::new(Exit::Config, title, error)
+            Complaint::new(Exit::Config, title(), error)
                 .hint("it must belong to the user that dockseal runs as")
         }
     }

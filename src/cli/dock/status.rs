@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::clips::count;
 use super::json::SCHEMA_VERSION;
 use super::standing::{self, StandingJson};
-use super::{open, queue_complaint};
+use super::{is_full, open, queue_complaint};
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
 use crate::clip::{State, Timestamp, is_harmless, printable};
 use crate::dock::agent;
@@ -39,6 +39,8 @@ struct StatusJson {
     folders: Vec<FolderJson>,
     buckets: Vec<BucketJson>,
     spool_free_bytes: Option<u64>,
+    #[serde(skip)]
+    is_full: bool,
     standing: StandingJson,
 }
 
@@ -119,6 +121,7 @@ fn gather(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
         folders,
         buckets,
         spool_free_bytes: fs::free_bytes(&config.state_dir).ok(),
+        is_full: is_full(config),
         standing: standing::gather(config, reader, now)?,
     };
     (status.verdict, status.summary) = verdict(&status);
@@ -133,6 +136,10 @@ fn verdict(status: &StatusJson) -> (&'static str, String) {
     if operator > 0 {
         let verb = if operator == 1 { "needs" } else { "need" };
         return ("attention", format!("{} {verb} you", count("clip", operator as usize)));
+    }
+    // Before what follows from it: the daemon may have ended, and could not even write down why.
+    if status.is_full {
+        return ("attention", "the disk of state_dir is full: no clip is sealed".to_owned());
     }
     if status.daemon_pid.is_none() && waiting > 0 {
         let text = format!("the daemon does not run, {} wait", count("clip", waiting as usize));
@@ -419,6 +426,7 @@ mod tests {
             folders: (0..9).map(folder).collect(),
             buckets: (0..9).map(|_| bucket()).collect(),
             spool_free_bytes: Some(0),
+            is_full: true,
             standing: StandingJson::worst(),
         };
         (status.verdict, status.summary) = verdict(&status);

@@ -24,7 +24,14 @@ pub(super) fn open_queue(state_dir: &Path, dock: &str) -> Result<Queue, AgentErr
     let is_ours = Spool::is_in(state_dir);
     let cause = match Queue::open(&path, dock) {
         Err(QueueError::Missing) if is_ours => "it was missing".to_owned(),
-        Err(error) if is_ours && error.is_damage() => chain(&error),
+        Err(error) if is_ours && error.is_damage() => {
+            // SQLite says the same of a disk that cannot be read at this moment.
+            look_at(state_dir).map_err(|error| AgentError::Halt(chain(&error)))?;
+            match Queue::open(&path, dock) {
+                Err(error) if error.is_damage() => chain(&error),
+                opened => return Ok(opened?),
+            }
+        }
         opened => return Ok(opened?),
     };
     let aside = put_aside(state_dir).map_err(AgentError::StateDir)?;
@@ -35,10 +42,21 @@ pub(super) fn open_queue(state_dir: &Path, dock: &str) -> Result<Queue, AgentErr
     Ok(Queue::create(&path, beginning)?)
 }
 
+/// The files of a queue that are there.
+fn left(state_dir: &Path) -> Vec<PathBuf> {
+    let beside = |suffix| state_dir.join(format!("{}{suffix}", files::QUEUE));
+    FILES.into_iter().map(beside).filter(|path| path.exists()).collect()
+}
+
+/// Whether all of it can be read.
+fn look_at(state_dir: &Path) -> io::Result<()> {
+    let read = |path| io::copy(&mut std::fs::File::open(path)?, &mut io::sink()).map(drop);
+    left(state_dir).into_iter().try_for_each(read)
+}
+
 /// Moves what is left of a queue into a folder of its own; `None` where nothing is.
 pub(super) fn put_aside(state_dir: &Path) -> io::Result<Option<PathBuf>> {
-    let beside = |suffix| state_dir.join(format!("{}{suffix}", files::QUEUE));
-    let left: Vec<_> = FILES.into_iter().map(beside).filter(|path| path.exists()).collect();
+    let left = left(state_dir);
     if left.is_empty() {
         return Ok(None);
     }

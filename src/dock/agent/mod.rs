@@ -125,6 +125,8 @@ impl Agent {
         selftest::run()?;
         let lock = state::take_lock(&config.state_dir)?;
         let queue = lost::open_queue(&config.state_dir, &config.dock)?;
+        // SQLite made its log just now, and ignores a sync of the folder that fails. FAULTS F-13.
+        fs::sync_folder(&config.state_dir).map_err(|e| AgentError::Halt(chain(&e)))?;
         // A dock of the version before has none yet.
         let signing_key = signing::create(&config.state_dir, &config.dock)?;
         state::continue_log(&config.state_dir, &config.dock, &queue)?;

@@ -11,7 +11,7 @@ use crate::dock::lifecycle::{EraseProof, Step, hold_after, next_step};
 use crate::dock::seal::{Origin, SealFault, is_same_again, seal};
 use crate::dock::spool::SpoolError;
 use crate::edge::clock;
-use crate::edge::fs::{Folder, is_absent};
+use crate::edge::fs::{Folder, is_absent, is_disks, is_full};
 use crate::envelope::stream::payload_size;
 use crate::error::{Disposition, Fault, chain};
 use crate::hold::{Hold, Reason};
@@ -281,7 +281,8 @@ struct SpoolRemove(#[source] std::io::Error);
 
 impl Fault for SpoolRemove {
     fn disposition(&self) -> Disposition {
-        Disposition::Retry
+        // A disk that fails is not to be believed, whatever it was asked for. FAULTS F-13.
+        if is_disks(&self.0) && !is_full(&self.0) { Disposition::Halt } else { Disposition::Retry }
     }
 
     fn reason(&self) -> Reason {

@@ -16,7 +16,9 @@ pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, Stat
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
@@ -24,6 +26,7 @@ use crate::clip::{
     Clip, ClipId, Contradiction, Fact, Generation, Plaintext, SealedFile, Timestamp,
 };
 use crate::custody::entry::Event;
+use crate::edge::fs::is_disks;
 
 /// Requests that may wait for the writer; more make their senders wait.
 const REQUEST_COUNT_MAX: usize = 1024;
@@ -33,12 +36,18 @@ const BATCH_SIZE_MAX: usize = 256;
 /// Why the queue could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
+    /// The writer could not make facts durable, and has ended.
+    #[error("{0}")]
+    Broken(String),
     /// This user may not see whether there is one.
     #[error("cannot look into its folder")]
     Closed(#[source] std::io::Error),
     /// The fact and the queue cannot both be true; nothing was recorded.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
+    /// Its file could not be made.
+    #[error("it cannot be made")]
+    Create(#[source] std::io::Error),
     /// The database contradicts itself.
     #[error("the queue is corrupt: {0}")]
     Corrupt(String),
@@ -90,6 +99,26 @@ impl QueueError {
             _ => false,
         }
     }
+
+    /// Whether the disk is full or fails, or reading it did: nothing that an operator configured.
+    pub fn is_of_the_disk(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DiskFull, SystemIoFailure};
+        match self {
+            QueueError::Broken(_) | QueueError::Stopped => true,
+            QueueError::Create(error) => is_disks(error),
+            QueueError::Sqlite(error) => error.sqlite_error_code().is_some_and(|code| {
+                matches!(code, CannotOpen | DatabaseBusy | DiskFull | SystemIoFailure)
+            }),
+            QueueError::Closed(_)
+            | QueueError::Contradiction(_)
+            | QueueError::Corrupt(_)
+            | QueueError::Foreign
+            | QueueError::Missing
+            | QueueError::NoClip
+            | QueueError::NotDurable { .. }
+            | QueueError::Version { .. } => false,
+        }
+    }
 }
 
 fn version_advice(is_older: bool) -> &'static str {
@@ -108,6 +137,8 @@ struct Request {
 pub struct Queue {
     path: PathBuf,
     requests: SyncSender<Request>,
+    /// Why the writer has ended, for all who ask it later.
+    failed: Arc<OnceLock<String>>,
 }
 
 impl Queue {
@@ -123,11 +154,13 @@ impl Queue {
 
     fn start(path: &Path, connection: Connection) -> Queue {
         let (requests, receiver) = sync_channel(REQUEST_COUNT_MAX);
+        let failed = Arc::new(OnceLock::new());
+        let cause = Arc::clone(&failed);
         std::thread::Builder::new()
             .name("queue".into())
-            .spawn(move || write(connection, receiver))
+            .spawn(move || write(connection, receiver, &cause))
             .expect("a thread can be started");
-        Queue { path: path.to_owned(), requests }
+        Queue { path: path.to_owned(), requests, failed }
     }
 
     /// A reading connection of its own.
@@ -137,8 +170,14 @@ impl Queue {
 
     fn send(&self, work: Work) -> Result<oneshot::Receiver<Result<(), QueueError>>, QueueError> {
         let (done, answer) = oneshot::channel();
-        self.requests.send(Request { work, done }).map_err(|_| QueueError::Stopped)?;
+        self.requests.send(Request { work, done }).map_err(|_| self.stopped())?;
         Ok(answer)
+    }
+
+    /// Why there is no answer.
+    fn stopped(&self) -> QueueError {
+        let cause = self.failed.get();
+        cause.map_or(QueueError::Stopped, |cause| QueueError::Broken(cause.clone()))
     }
 
     /// Lets facts of one clip become true, in one transaction. The agent looks at the clip again.
@@ -151,7 +190,7 @@ impl Queue {
         work: impl FnOnce(&Connection) -> Result<(), QueueError> + Send + 'static,
     ) -> Result<(), QueueError> {
         let answer = self.send(Box::new(work))?;
-        answer.await.unwrap_or(Err(QueueError::Stopped))
+        answer.await.unwrap_or_else(|_| Err(self.stopped()))
     }
 
     /// As [`Queue::record`], on a thread that may block.
@@ -164,7 +203,7 @@ impl Queue {
         work: impl FnOnce(&Connection) -> Result<(), QueueError> + Send + 'static,
     ) -> Result<(), QueueError> {
         let answer = self.send(Box::new(work))?;
-        answer.blocking_recv().unwrap_or(Err(QueueError::Stopped))
+        answer.blocking_recv().unwrap_or_else(|_| Err(self.stopped()))
     }
 
     /// Adds clips that were found. One whose sealed file outlived a lost queue is known again by
@@ -266,30 +305,41 @@ impl Operator {
 
 /// The writer: takes what has gathered, writes it in one transaction, then answers. With many
 /// senders, one fsync makes many facts durable (DESIGN §8).
-fn write(mut connection: Connection, requests: Receiver<Request>) {
+fn write(mut connection: Connection, requests: Receiver<Request>, failed: &OnceLock<String>) {
     while let Ok(first) = requests.recv() {
         let mut batch = vec![first];
         batch.extend(requests.try_iter().take(BATCH_SIZE_MAX - 1));
         let mut answers = Vec::with_capacity(batch.len());
         let outcome = write_batch(&mut connection, batch, &mut answers);
-        let failed = outcome.is_err();
         let cause = outcome.err().map(|error| crate::error::chain(&error));
+        if let Some(cause) = &cause {
+            let _ = failed.set(cause.clone());
+        }
         for (done, result) in answers {
             let result = match &cause {
-                Some(cause) => Err(QueueError::Corrupt(cause.clone())),
+                Some(cause) => Err(QueueError::Broken(cause.clone())),
                 None => result,
             };
             // The asker may have been cancelled; its facts are true all the same.
             let _ = done.send(result);
         }
-        if failed {
+        if cause.is_some() {
             // What is durable is no longer known: end, so that the process ends and starts again
             // from the disk. FAULTS F-13.
-            return;
+            return close_as_it_is(&connection);
         }
     }
     // A checkpoint at a clean end keeps the next start quick; without it the WAL is replayed.
-    let _ = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+    let closing = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+    if closing.is_err() {
+        close_as_it_is(&connection);
+    }
+}
+
+/// Lets closing write nothing: it would sync the same files once more.
+fn close_as_it_is(connection: &Connection) {
+    // Nothing is left to be done where even this fails.
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
 }
 
 type Answers = Vec<(oneshot::Sender<Result<(), QueueError>>, Result<(), QueueError>)>;

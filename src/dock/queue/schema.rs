@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::{Beginning, QueueError, log};
 use crate::clip::to_hex;
-use crate::edge::clock;
+use crate::edge::{clock, fs};
 
 /// `dks1`: marks the file as a queue of dockseal (SQLite file format §1.3).
 const APPLICATION_ID: i64 = 0x646b_7331;
@@ -161,16 +161,28 @@ CREATE TABLE leftover (
 ";
 
 /// Creates the database and begins its log; an existing one is opened as it is.
+///
+/// It is made under another name: what was cut short by a full disk or a power cut is no queue,
+/// and would be taken for another program's.
 pub(super) fn create(path: &Path, beginning: Beginning) -> Result<Connection, QueueError> {
-    if path.exists() {
-        return open(path, &beginning.dock);
+    if !path.exists() {
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".unfinished");
+        let unfinished = Path::new(&unfinished);
+        // Over the one that an earlier attempt may have left.
+        let file = fs::begin_private(unfinished).map_err(QueueError::Create)?;
+        fill(unfinished, beginning.clone())?;
+        fs::publish(&file, unfinished, path).map_err(QueueError::Create)?;
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let mut connection =
-        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    // A page size of its own transaction log, and room taken back in steps: only settable now.
-    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;")?;
-    prepare(&connection)?;
+    open(path, &beginning.dock)
+}
+
+/// Makes an empty file a queue. It needs no journal: until it has its name nobody reads it.
+fn fill(path: &Path, beginning: Beginning) -> Result<(), QueueError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    // Room taken back in steps: only settable now.
+    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = MEMORY;")?;
     let instance = random_hex();
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute_batch(&format!(
@@ -178,8 +190,7 @@ pub(super) fn create(path: &Path, beginning: Beginning) -> Result<Connection, Qu
          PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION};"
     ))?;
     log::begin(&tx, beginning, clock::now())?;
-    tx.commit()?;
-    Ok(connection)
+    Ok(tx.commit()?)
 }
 
 /// Brings a queue of an earlier dockseal up to date; a later one was refused before.

@@ -192,3 +192,13 @@ fn a_queue_of_the_version_before_is_brought_up_to_date_with_all_its_clips() {
     queue.record_blocking(clip.id, vec![Fact::Sealed(sealed(1))]).expect("recorded");
     assert_eq!(reader.log().expect("read").1, 2);
 }
+
+#[test]
+fn a_queue_that_was_cut_short_while_it_was_made_is_made_anew() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("queue.db");
+    std::fs::write(dir.path().join("queue.db.unfinished"), b"SQLite for").expect("written");
+    drop(Queue::create(&path, beginning()).expect("created"));
+    assert!(Reader::open(&path).is_ok());
+    assert!(!dir.path().join("queue.db.unfinished").exists());
+}

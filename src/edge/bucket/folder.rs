@@ -21,10 +21,12 @@ pub(super) async fn put(
     Put { key, name, journal, .. }: Put<'_>,
 ) -> Result<Evidence, BucketError> {
     let finished = root.join(key.as_ref());
+    let folder = finished.parent().expect("a key has a file name").to_owned();
     if finished.exists() {
+        // Whoever renamed it may have ended before its folder was synced, and a receipt follows.
+        blocking(move || fs::sync_folder(&folder)).await.map_err(BucketError::Folder)?;
         return Err(BucketError::AlreadyThere);
     }
-    let folder = finished.parent().expect("a key has a file name").to_owned();
     let unfinished = folder.join(format!(".{name}{UNFINISHED}"));
     blocking(move || create_folders(&folder)).await.map_err(BucketError::Folder)?;
     let begin = unfinished.clone();

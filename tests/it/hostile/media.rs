@@ -1,11 +1,11 @@
 //! Folders and media that are not there, not readable, not writable or full.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use crate::support::dock::{BucketConfig, Dock};
 use crate::support::files_beneath;
+use crate::support::mounted::Mounted;
 use crate::support::seaweed::{Login, Seaweed};
 use crate::support::site::{SOON, Site, holds, our_keys};
 use crate::support::tools::needs;
@@ -13,43 +13,6 @@ use crate::support::wait_for;
 
 /// In each name, so that a log with any of them is found out.
 const PART: &str = "Zeuge";
-
-/// Something mounted, for as long as this lives. Only root may.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// A file system in memory.
-    fn memory(at: &Path, size: &str) -> Mounted {
-        std::fs::create_dir_all(at).unwrap();
-        let options = format!("size={size},mode=0755");
-        mount(&["-t", "tmpfs", "-o", &options, "dockseal-test"], at);
-        Mounted(at.to_owned())
-    }
-
-    /// Another place of a folder.
-    fn bind(folder: &Path, at: &Path) -> Mounted {
-        std::fs::create_dir_all(at).unwrap();
-        mount(&["--bind", folder.to_str().unwrap()], at);
-        Mounted(at.to_owned())
-    }
-
-    fn remount(&self, options: &str) {
-        mount(&["-o", &format!("remount,{options}")], &self.0);
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        // Lazily: a daemon that still has a file open must not keep it mounted for ever.
-        let ended = Command::new("umount").arg("--lazy").arg(&self.0).status();
-        assert!(ended.is_ok_and(|status| status.success()) || std::thread::panicking());
-    }
-}
-
-fn mount(options: &[&str], at: &Path) {
-    let done = Command::new("mount").args(options).arg(at).output().unwrap();
-    assert!(done.status.success(), "mount: {}", String::from_utf8_lossy(&done.stderr));
-}
 
 #[test]
 fn a_folder_that_is_not_there_yet_is_waited_for() {

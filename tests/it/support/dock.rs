@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -277,10 +278,22 @@ impl Dock {
     /// SIGTERM, and its exit code within the time that the daemon has.
     #[track_caller]
     pub fn stop(&mut self) -> i32 {
+        self.terminate().expect("it ends by itself on SIGTERM")
+    }
+
+    /// SIGTERM, and its exit code within the time that the daemon has; `None` where it did not
+    /// listen yet.
+    #[track_caller]
+    pub fn terminate(&mut self) -> Option<i32> {
+        self.signal(Signal::TERM);
+        self.wait_for_end(STOP_WITHIN).code()
+    }
+
+    /// Any signal.
+    pub fn signal(&self, signal: Signal) {
         let daemon = self.daemon.as_ref().expect("the daemon runs");
-        let pid = rustix::process::Pid::from_child(daemon);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is ours");
-        self.wait_for_end(STOP_WITHIN).code().expect("it ends by itself on SIGTERM")
+        // It may have ended, and waits to be asked for its exit code.
+        let _ = kill_process(Pid::from_child(daemon), signal);
     }
 
     /// Waits until the daemon has ended by itself.
@@ -296,6 +309,11 @@ impl Dock {
     /// The daemon's process id.
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().expect("the daemon runs").id()
+    }
+
+    /// Whether it was started, and neither ended by us nor waited for.
+    pub fn has_daemon(&self) -> bool {
+        self.daemon.is_some()
     }
 
     /// Whether the daemon runs, and has not ended by itself.

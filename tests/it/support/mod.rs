@@ -12,6 +12,7 @@ pub mod juicefs;
 pub mod ledger;
 pub mod markers;
 pub mod mini_log;
+pub mod mounted;
 pub mod peers;
 pub mod proxy;
 pub mod seaweed;
