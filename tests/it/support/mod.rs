@@ -14,6 +14,7 @@ pub mod markers;
 pub mod mini_log;
 pub mod peers;
 pub mod proxy;
+pub mod random;
 pub mod seaweed;
 pub mod server;
 pub mod signed;
