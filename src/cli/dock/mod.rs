@@ -171,7 +171,9 @@ fn queue_path(config: &Config) -> PathBuf {
 
 fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
     let path = printable(&queue_path(config));
-    let complaint = Complaint::new(Exit::Config, format!("cannot use the queue {path}"), error);
+    // systemd does not start it again after `Config`: only a person can mend that.
+    let exit = if error.may_pass() { Exit::Failed } else { Exit::Config };
+    let complaint = Complaint::new(exit, format!("cannot use the queue {path}"), error);
     match error {
         QueueError::Closed(_) => {
             complaint.hint("run it as the daemon's user: runuser -u dockseal -- dockseal …")
@@ -180,7 +182,7 @@ fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
         QueueError::Foreign | QueueError::Version { .. } => {
             complaint.hint("nothing was written to it; check state_dir and the installed version")
         }
-        QueueError::Corrupt(_) | QueueError::Sqlite(_) => {
+        QueueError::Corrupt(_) | QueueError::Halted(_) | QueueError::Sqlite(_) => {
             complaint.hint("keep the state directory as it is and look at the disk: dmesg, df")
         }
         QueueError::Contradiction(_)

@@ -43,6 +43,10 @@ pub enum QueueError {
     /// The file belongs to another program.
     #[error("the file is not a queue of dockseal")]
     Foreign,
+    /// The writing thread ended, because what is durable is no longer known. A restart begins from
+    /// the disk.
+    #[error("stopped, because the queue could not be written: {0}")]
+    Halted(String),
     /// There is none.
     #[error("there is no queue")]
     Missing,
@@ -74,6 +78,28 @@ pub enum QueueError {
         /// What this code knows.
         known: i64,
     },
+}
+
+impl QueueError {
+    /// Whether a restart may mend it: the disk failed or was full, and nothing is known to be wrong
+    /// with what it holds.
+    pub fn may_pass(&self) -> bool {
+        use rusqlite::ErrorCode::{DiskFull, ReadOnly, SystemIoFailure};
+        match self {
+            QueueError::Halted(_) | QueueError::Stopped => true,
+            QueueError::Sqlite(error) => error
+                .sqlite_error_code()
+                .is_some_and(|code| matches!(code, DiskFull | ReadOnly | SystemIoFailure)),
+            QueueError::Closed(_)
+            | QueueError::Contradiction(_)
+            | QueueError::Corrupt(_)
+            | QueueError::Foreign
+            | QueueError::Missing
+            | QueueError::NoClip
+            | QueueError::NotDurable { .. }
+            | QueueError::Version { .. } => false,
+        }
+    }
 }
 
 fn version_advice(is_older: bool) -> &'static str {
@@ -260,7 +286,7 @@ fn write(mut connection: Connection, requests: Receiver<Request>) {
         let cause = outcome.err().map(|error| crate::error::chain(&error));
         for (done, result) in answers {
             let result = match &cause {
-                Some(cause) => Err(QueueError::Corrupt(cause.clone())),
+                Some(cause) => Err(QueueError::Halted(cause.clone())),
                 None => result,
             };
             // The asker may have been cancelled; its facts are true all the same.

@@ -15,6 +15,8 @@ use crate::support::tools::needs;
 /// The exit codes of DESIGN §10.
 const HALTED: i32 = 1;
 const PARTIAL: i32 = 3;
+/// SQLite takes a page that cannot be read for a corrupt database: that is for an operator.
+const FOR_AN_OPERATOR: i32 = 10;
 const UNREACHABLE: i32 = 14;
 /// Far more requests than a run makes: until somebody repairs the disk.
 const UNTIL_REPAIRED: u64 = 1 << 40;
@@ -34,7 +36,7 @@ impl Failures {
         let mut random = Random::new();
         let mut site = PoweredSite::new(layout, erase, &mut random);
         let (recording, run) = site.record();
-        let mut known = Known::of(&site);
+        let mut known = Known::default();
         assert_eq!(known.wrong_when_idle(&site, &run).0, Vec::<String>::new());
         Failures { site, recording, known, random, seen: BTreeMap::new() }
     }
@@ -114,10 +116,12 @@ fn a_disk_that_fails_anywhere_halts_the_daemon_and_loses_nothing() {
             continue;
         }
         hit += 1;
-        halted += usize::from(run.code == HALTED);
+        let is_read = failing == Failing::Reads;
+        let has_ended = run.code == HALTED || is_read && run.code == FOR_AN_OPERATOR;
+        halted += usize::from(has_ended);
         failures.count(&format!("{failing:?}"), run.code);
-        let ends = [0, HALTED, PARTIAL, UNREACHABLE];
-        assert!(ends.contains(&run.code), "{fault:?}: {} {}", run.code, run.stderr);
+        let is_unharmed = [0, PARTIAL, UNREACHABLE].contains(&run.code);
+        assert!(has_ended || is_unharmed, "{fault:?}: {} {}", run.code, run.stderr);
         failures.assert_mended("when-sealed", fault, &run);
     }
     let seconds = began.elapsed().as_secs();
