@@ -77,7 +77,7 @@ impl Campaign {
     pub fn new(layout: Layout, erase: &'static str, mut random: Random) -> Campaign {
         let mut site = PoweredSite::new(layout, erase, &mut random);
         let (recording, run) = site.record();
-        let mut known = Known::of(&site);
+        let mut known = Known::default();
         let (wrong, _) = known.wrong_when_idle(&site, &run);
         assert_eq!(wrong, Vec::<String>::new(), "without any cut");
         Campaign { site, erase, recording, known, random, layout }

@@ -12,73 +12,57 @@ use crate::support::seaweed::Login;
 use crate::support::site::our_keys;
 use crate::support::{files_beneath, sha256};
 
-/// Which clip is which, and what is known of sealed files that were opened before.
+/// What sealed files open to, each opened once: a name is the digest of the file.
 #[derive(Default)]
-pub struct Known {
-    /// The clip by its number in the queue.
-    by_number: BTreeMap<u64, String>,
-    /// SHA-256 of the content, by the sealed name.
-    opened: BTreeMap<String, String>,
-}
+pub struct Known(BTreeMap<String, String>);
 
 impl Known {
-    /// From a dock that is idle after an undisturbed run.
-    pub fn of(site: &PoweredSite) -> Known {
-        let mut known = Known::default();
-        let contents = known.contents(site).expect("an undisturbed run");
-        assert_eq!(contents.len(), site.clips.len());
-        for row in rows(site) {
-            let content = &contents[row["sealed_name"].as_str().expect("sealed")];
-            let (name, _) = site.clips.iter().find(|(_, digest)| *digest == content).unwrap();
-            known.by_number.insert(row["number"].as_u64().expect("a number"), name.clone());
+    /// SHA-256 of what a sealed file opens to. Its name must be its digest.
+    fn content(&mut self, path: &Path) -> Result<String, String> {
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("hex").to_owned();
+        if !path.is_file() || sha256(path) != name {
+            return Err(format!("{name} is missing or damaged"));
         }
-        known
+        if let Some(content) = self.0.get(&name) {
+            return Ok(content.clone());
+        }
+        let content = open(path).ok_or_else(|| format!("{name} cannot be opened"))?;
+        self.0.insert(name, content.clone());
+        Ok(content)
     }
 
-    /// SHA-256 of what each object of the bucket opens to, by the sealed name.
-    fn contents(&mut self, site: &PoweredSite) -> Result<BTreeMap<String, String>, String> {
-        let mut contents = BTreeMap::new();
-        for path in objects(site) {
-            let name = path.file_stem().and_then(|name| name.to_str()).expect("hex").to_owned();
-            if sha256(&path) != name {
-                return Err(format!("the object {name} is damaged"));
-            }
-            if !self.opened.contains_key(&name) {
-                let opened = open(&path).ok_or_else(|| format!("{name} cannot be opened"))?;
-                self.opened.insert(name.clone(), opened);
-            }
-            contents.insert(name.clone(), self.opened[&name].clone());
-        }
-        Ok(contents)
+    /// SHA-256 of what each object of the bucket opens to.
+    fn contents(&mut self, site: &PoweredSite) -> Result<Vec<String>, String> {
+        objects(site).iter().map(|path| self.content(path)).collect()
     }
 
     /// The clips whose plaintext is gone from the dock folder although nothing that the disk
     /// knows proves that it may be, and facts of the queue that are not true.
-    pub fn wrong_at_cut(&self, site: &PoweredSite, erase: &str) -> Vec<String> {
+    pub fn wrong_at_cut(&mut self, site: &PoweredSite, erase: &str) -> Vec<String> {
         let mut wrong = Vec::new();
         let left: BTreeSet<String> =
             files_beneath(&site.site.dock.folder()).iter().map(|path| sha256(path)).collect();
         let mut proven = BTreeSet::new();
         for row in rows(site) {
-            let number = row["number"].as_u64().expect("a number");
-            let name = row["sealed_name"].as_str();
-            let stored = row["deliveries"].as_array().is_some_and(|deliveries| {
-                deliveries.iter().any(|delivery| !delivery["evidence"].is_null())
-            });
-            let spooled = name.is_some_and(|name| is_intact(site, name));
-            if stored && !name.is_some_and(|name| object(site, name).is_file()) {
-                wrong.push(format!("clip {number} has a receipt, and its bucket no object"));
+            let Some(name) = row["sealed_name"].as_str() else { continue };
+            let mut deliveries = row["deliveries"].as_array().expect("a list").iter();
+            let is_stored = deliveries.any(|delivery| !delivery["evidence"].is_null());
+            if is_stored {
+                match self.content(&object(site, name)) {
+                    Ok(content) => proven.extend([content]),
+                    Err(error) => wrong.push(format!("a receipt, and in its bucket {error}")),
+                }
             }
-            let is_due = row["in_spool"] == true && row["stored"].is_null();
-            if is_due && !spooled {
-                wrong.push(format!("clip {number} is sealed, and its sealed file is not intact"));
-            }
-            if stored || (erase == "when-sealed" && spooled) {
-                proven.extend(self.by_number.get(&number));
+            if row["in_spool"] == true && row["stored"].is_null() {
+                match self.content(&site.site.dock.state_dir().join(format!("spool/{name}.age"))) {
+                    Ok(content) if erase == "when-sealed" => proven.extend([content]),
+                    Ok(_) => {}
+                    Err(error) => wrong.push(format!("sealed, and in the spool {error}")),
+                }
             }
         }
         let gone = site.clips.iter().filter(|(_, digest)| !left.contains(*digest));
-        let wrongly = gone.filter(|(name, _)| !proven.contains(name));
+        let wrongly = gone.filter(|(_, digest)| !proven.contains(*digest));
         wrong.extend(wrongly.map(|(name, _)| format!("{WRONGLY_ERASED}{name}")));
         wrong
     }
@@ -91,9 +75,9 @@ impl Known {
         }
         let contents = self.contents(site).unwrap_or_else(|error| {
             wrong.push(error);
-            BTreeMap::new()
+            Vec::new()
         });
-        let there: BTreeSet<&String> = contents.values().collect();
+        let there: BTreeSet<&String> = contents.iter().collect();
         let lost = site.clips.iter().filter(|(_, digest)| !there.contains(digest));
         wrong.extend(lost.map(|(name, _)| format!("{LOST}{name}")));
         let status = site.site.dock.finish(&["status", "--json"]);
@@ -133,11 +117,6 @@ fn objects(site: &PoweredSite) -> Vec<PathBuf> {
     let folder = clips_folder(site);
     let files = if folder.is_dir() { files_beneath(&folder) } else { vec![] };
     files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "age")).collect()
-}
-
-fn is_intact(site: &PoweredSite, name: &str) -> bool {
-    let path = site.site.dock.state_dir().join(format!("spool/{name}.age"));
-    path.is_file() && sha256(&path) == name
 }
 
 /// SHA-256 of what a sealed file opens to.
