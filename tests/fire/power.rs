@@ -36,12 +36,13 @@ fn clean_up() {
     ONCE.call_once(mounted::clean_up);
 }
 
-/// The ways in which a dock may be laid out, each a quarter of the images.
-const WAYS: [(Layout, &str); 4] = [
+/// The ways in which a dock may be laid out, each a fifth of the images.
+const WAYS: [(Layout, &str); 5] = [
     (Layout::OneDisk, "when-stored"),
     (Layout::OneDisk, "when-sealed"),
     (Layout::TwoDisks, "when-stored"),
     (Layout::TwoDisks, "when-sealed"),
+    (Layout::Unjournaled, "when-stored"),
 ];
 
 #[test]

@@ -67,12 +67,36 @@ impl Drop for Attached {
     }
 }
 
-/// Makes a device an empty ext4.
-pub fn make_ext4(device: &Attached) {
-    let words = "-q -F -b 4096 -J size=4 -m 0 -E nodiscard,lazy_itable_init=0,lazy_journal_init=0";
-    let mut arguments: Vec<&Path> = words.split(' ').map(Path::new).collect();
-    arguments.push(&device.0);
-    run("mkfs.ext4", &arguments);
+/// What lies between a program's fsync and the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    /// Each fsync commits all that was done before it to the journal, to other files too.
+    Ext4,
+    /// Without a journal: what was not synced itself may be lost, in any combination.
+    Unjournaled,
+}
+
+impl FileSystem {
+    /// Makes a device an empty one.
+    pub fn make(self, device: &Attached) {
+        let journal = match self {
+            FileSystem::Ext4 => "-J size=4",
+            FileSystem::Unjournaled => "-O ^has_journal",
+        };
+        let rest = "-q -F -b 4096 -m 0 -E nodiscard,lazy_itable_init=0,lazy_journal_init=0";
+        let words = journal.split(' ').chain(rest.split(' '));
+        let mut arguments: Vec<&Path> = words.map(Path::new).collect();
+        arguments.push(&device.0);
+        run("mkfs.ext4", &arguments);
+    }
+
+    /// What a machine does with it after a power cut, before it is mounted.
+    pub fn mend(self, device: &Attached) {
+        if self == FileSystem::Unjournaled {
+            // Its exit code says that something was mended; mounting says whether all was.
+            let _ = tried("e2fsck", &[Path::new("-fy"), &device.0]);
+        }
+    }
 }
 
 /// A file system, mounted at a folder. Dropping it unmounts.

@@ -10,7 +10,7 @@ use jiff::ToSpan;
 use tempfile::TempDir;
 
 use super::disk::{Disks, Image};
-use super::mounted::{Attached, Mounted, make_ext4, source};
+use super::mounted::{Attached, FileSystem, Mounted, source};
 use super::outside::Outside;
 use super::replay::{Left, Recording};
 use crate::support::dock::Finished;
@@ -34,6 +34,17 @@ pub enum Layout {
     OneDisk,
     /// The state directory on disk 0, the dock folder on disk 1.
     TwoDisks,
+    /// As [`Layout::OneDisk`], on a file system that does no more than it is told to.
+    Unjournaled,
+}
+
+impl Layout {
+    fn file_system(self) -> FileSystem {
+        match self {
+            Layout::OneDisk | Layout::TwoDisks => FileSystem::Ext4,
+            Layout::Unjournaled => FileSystem::Unjournaled,
+        }
+    }
 }
 
 /// A dock on such disks.
@@ -59,13 +70,13 @@ impl PoweredSite {
     pub fn new(layout: Layout, erase: &'static str, random: &mut Random) -> PoweredSite {
         let served_at = scratch();
         let count = match layout {
-            Layout::OneDisk => 1,
+            Layout::OneDisk | Layout::Unjournaled => 1,
             Layout::TwoDisks => 2,
         };
         let images = vec![Image::blank(DISK_SIZE); count];
         let disks = Disks::serve(served_at.path(), &source(), images);
         let devices: Vec<_> = (0..count).map(|disk| Attached::new(&disks.file(disk))).collect();
-        devices.iter().for_each(make_ext4);
+        devices.iter().for_each(|device| layout.file_system().make(device));
         let site = Site::bare(|choices| choices.erase = erase);
         // The bucket keeps its power; what it syncs is not what is tried here.
         let powered = Mounted::in_memory(site.bucket().parent().expect("beside the dock"));
@@ -87,7 +98,7 @@ impl PoweredSite {
         };
         dock.lay_out();
         dock.mount().expect("it was just made");
-        if layout == Layout::OneDisk {
+        if layout != Layout::TwoDisks {
             for folder in ["state", "dock"] {
                 std::fs::create_dir(dock.home().join("disk").join(folder)).unwrap();
             }
@@ -117,7 +128,7 @@ impl PoweredSite {
         let home = self.home();
         match self.layout {
             Layout::TwoDisks => std::fs::create_dir(home.join("state")).unwrap(),
-            Layout::OneDisk => {
+            Layout::OneDisk | Layout::Unjournaled => {
                 std::fs::create_dir(home.join("disk")).unwrap();
                 std::fs::remove_dir(home.join("dock")).unwrap();
                 symlink("disk/dock", home.join("dock")).unwrap();
@@ -129,10 +140,11 @@ impl PoweredSite {
     /// Mounts the disks where the dock expects them.
     fn mount(&mut self) -> Result<(), String> {
         let places: &[&str] = match self.layout {
-            Layout::OneDisk => &["disk"],
+            Layout::OneDisk | Layout::Unjournaled => &["disk"],
             Layout::TwoDisks => &["state", "dock"],
         };
         for (device, place) in self.devices.iter().zip(places) {
+            self.layout.file_system().mend(device);
             self.mounted.push(Mounted::new(device, &self.home().join(place))?);
         }
         Ok(())
