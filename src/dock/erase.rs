@@ -40,6 +40,8 @@ pub fn erase(
             // Not there. A file that was removed leaves its folder's device behind; a medium that
             // was pulled does not.
             return if device == generation.device_number {
+                // A power cut may have come between removing the file and its folder.
+                let _ = folder.remove_empty_folder(&quarantine);
                 Ok(Plaintext::Absent)
             } else {
                 Err(EraseFault::Away)
