@@ -34,15 +34,16 @@ pub enum Layout {
     OneDisk,
     /// The state directory on disk 0, the dock folder on disk 1.
     TwoDisks,
-    /// As [`Layout::OneDisk`], on a file system that does no more than it is told to.
+    /// As [`Layout::TwoDisks`], the state directory's without a journal. The dock folder's has one:
+    /// without it a cut rename leaves a file with two names, which is held, visibly, for ever.
     Unjournaled,
 }
 
 impl Layout {
-    fn file_system(self) -> FileSystem {
-        match self {
-            Layout::OneDisk | Layout::TwoDisks => FileSystem::Ext4,
-            Layout::Unjournaled => FileSystem::Unjournaled,
+    fn file_system(self, disk: usize) -> FileSystem {
+        match (self, disk) {
+            (Layout::Unjournaled, 0) => FileSystem::Unjournaled,
+            (Layout::OneDisk | Layout::TwoDisks | Layout::Unjournaled, _) => FileSystem::Ext4,
         }
     }
 }
@@ -70,13 +71,15 @@ impl PoweredSite {
     pub fn new(layout: Layout, erase: &'static str, random: &mut Random) -> PoweredSite {
         let served_at = scratch();
         let count = match layout {
-            Layout::OneDisk | Layout::Unjournaled => 1,
-            Layout::TwoDisks => 2,
+            Layout::OneDisk => 1,
+            Layout::TwoDisks | Layout::Unjournaled => 2,
         };
         let images = vec![Image::blank(DISK_SIZE); count];
         let disks = Disks::serve(served_at.path(), &source(), images);
         let devices: Vec<_> = (0..count).map(|disk| Attached::new(&disks.file(disk))).collect();
-        devices.iter().for_each(|device| layout.file_system().make(device));
+        for (disk, device) in devices.iter().enumerate() {
+            layout.file_system(disk).make(device);
+        }
         let site = Site::bare(|choices| choices.erase = erase);
         // The bucket keeps its power; what it syncs is not what is tried here.
         let powered = Mounted::in_memory(site.bucket().parent().expect("beside the dock"));
@@ -98,7 +101,7 @@ impl PoweredSite {
         };
         dock.lay_out();
         dock.mount().expect("it was just made");
-        if layout != Layout::TwoDisks {
+        if layout == Layout::OneDisk {
             for folder in ["state", "dock"] {
                 std::fs::create_dir(dock.home().join("disk").join(folder)).unwrap();
             }
@@ -127,8 +130,10 @@ impl PoweredSite {
     fn lay_out(&self) {
         let home = self.home();
         match self.layout {
-            Layout::TwoDisks => std::fs::create_dir(home.join("state")).unwrap(),
-            Layout::OneDisk | Layout::Unjournaled => {
+            Layout::TwoDisks | Layout::Unjournaled => {
+                std::fs::create_dir(home.join("state")).unwrap()
+            }
+            Layout::OneDisk => {
                 std::fs::create_dir(home.join("disk")).unwrap();
                 std::fs::remove_dir(home.join("dock")).unwrap();
                 symlink("disk/dock", home.join("dock")).unwrap();
@@ -140,11 +145,11 @@ impl PoweredSite {
     /// Mounts the disks where the dock expects them.
     fn mount(&mut self) -> Result<(), String> {
         let places: &[&str] = match self.layout {
-            Layout::OneDisk | Layout::Unjournaled => &["disk"],
-            Layout::TwoDisks => &["state", "dock"],
+            Layout::OneDisk => &["disk"],
+            Layout::TwoDisks | Layout::Unjournaled => &["state", "dock"],
         };
-        for (device, place) in self.devices.iter().zip(places) {
-            self.layout.file_system().mend(device);
+        for (disk, (device, place)) in self.devices.iter().zip(places).enumerate() {
+            self.layout.file_system(disk).mend(device);
             self.mounted.push(Mounted::new(device, &self.home().join(place))?);
         }
         Ok(())
