@@ -39,6 +39,8 @@ pub fn erase(
             // was pulled does not.
             let device = folder.device_towards(path).map_err(EraseFault::Look)?;
             return if device == generation.device_number {
+                // A power cut may have come between removing the file and its folder.
+                let _ = folder.remove_empty_folder(&quarantine);
                 Ok(Plaintext::Absent)
             } else {
                 Err(EraseFault::Away)

@@ -17,6 +17,7 @@ mod full;
 mod kill;
 #[cfg(target_arch = "x86_64")]
 mod order;
+mod power;
 mod scene;
 mod soak;
 mod storm;

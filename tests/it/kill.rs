@@ -2,36 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::support::dock::{BucketConfig, Choices, Dock, Finished, authority};
+use crate::support::random::Random;
 use crate::support::seaweed::{Login, Seaweed};
 use crate::support::tools::needs;
 use crate::support::{scratch, sha256};
 
 /// Clips of one run. Some are pushed in one request, some in parts.
 const CLIP_KIB: [u64; 10] = [1, 30, 64, 100, 500, 1000, 2000, 5000, 9000, 17_000];
-
-/// Numbers that a printed seed gives again (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        let seed = std::env::var("DOCKSEAL_TEST_SEED").ok().and_then(|text| text.parse().ok());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        Random(seed.unwrap_or(now.as_nanos() as u64))
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
 
 /// The authority's keys, made by its own program.
 fn keys(folder: &Path) -> (PathBuf, String) {
@@ -48,9 +30,7 @@ fn fill(dock: &Dock, random: &mut Random) -> BTreeMap<String, String> {
         let name = format!("clip-{index}.mp4");
         let path = dock.folder().join(format!("cam-{}", index % 3)).join(&name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let bytes: Vec<u8> =
-            (0..kib * 128).flat_map(|_| random.below(u64::MAX).to_le_bytes()).collect();
-        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(&path, random.bytes(*kib as usize * 1024)).unwrap();
         digests.insert(name, sha256(&path));
     }
     digests

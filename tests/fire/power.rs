@@ -1,0 +1,74 @@
+//! Power cuts and failing disks: what was promised is true of every image that they leave.
+
+mod campaign;
+mod canary;
+mod disk;
+mod failing;
+mod mounted;
+mod outside;
+mod replay;
+mod site;
+mod truth;
+
+use std::io::Write;
+use std::sync::Once;
+use std::time::Instant;
+
+use crate::support::random::Random;
+use crate::support::tools::needs;
+use campaign::{Campaign, Tally};
+use site::Layout;
+
+/// What the tests try at each depth.
+fn depth(tests_run: usize, deep: usize) -> usize {
+    if std::env::var_os("DOCKSEAL_DEEP").is_some() { deep } else { tests_run }
+}
+
+/// Past the test runner, which would capture it: the figures are what the test is for.
+fn say(line: &str) {
+    let line = format!("{line}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
+}
+
+/// Once a process, before anything is mounted.
+fn clean_up() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(mounted::clean_up);
+}
+
+/// The ways in which a dock may be laid out, each a fifth of the images.
+const WAYS: [(Layout, &str); 5] = [
+    (Layout::OneDisk, "when-stored"),
+    (Layout::OneDisk, "when-sealed"),
+    (Layout::TwoDisks, "when-stored"),
+    (Layout::TwoDisks, "when-sealed"),
+    (Layout::Unjournaled, "when-stored"),
+];
+
+#[test]
+fn a_power_cut_at_any_flush_loses_nothing_and_erases_nothing_early() {
+    needs!(Ext4, Fuse, Loop, Root, Setpriv);
+    clean_up();
+    let (began, random) = (Instant::now(), Random::new());
+    let seed = random.0;
+    let images = depth(200, 1000) / WAYS.len();
+    let part = |ways: &[(Layout, &'static str)]| {
+        let mut tally = Tally::default();
+        for (layout, erase) in ways {
+            // Of its own, so that one way can be repeated without those before it.
+            let number =
+                WAYS.iter().position(|way| way == &(*layout, *erase)).expect("one of them");
+            let mut campaign = Campaign::new(*layout, erase, Random(seed + number as u64));
+            campaign.run(images, &mut tally);
+        }
+        tally
+    };
+    // Two at a time: most of an image's time is waiting.
+    let tally = std::thread::scope(|scope| {
+        let second = scope.spawn(|| part(&WAYS[2..]));
+        let first = part(&WAYS[..2]);
+        first + second.join().expect("its message was shown")
+    });
+    say(&format!("power: {tally}, {} s, seed {seed}", began.elapsed().as_secs()));
+    tally.assert_clean();
+}
