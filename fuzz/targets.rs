@@ -8,7 +8,11 @@ use dockseal::authority::manifest::from_text;
 use dockseal::authority::open::open;
 use dockseal::custody::checkpoint::Checkpoint;
 use dockseal::custody::entry::Entry;
-use dockseal::custody::tile::{Piece, SIZE_MAX};
+use dockseal::custody::tile::{
+    Piece, SIZE_MAX, decode_bundle, decode_tile, encode_bundle, encode_tile,
+};
+use dockseal::dock::config::Config;
+use dockseal::edge::bucket::dav::multistatus::members;
 use dockseal::envelope::header::Header;
 use dockseal::envelope::recipient::Recipient;
 use dockseal::envelope::stream::payload_size;
@@ -23,16 +27,19 @@ pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their folders in `corpus/`.
 #[allow(dead_code, reason = "each fuzzer takes one, the replay takes all")]
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("checkpoint", checkpoint),
+    ("config", config),
     ("entry", entry),
     ("header", header),
     ("identity_file", identity_file),
     ("keyring", keyring),
+    ("listing", listing),
     ("manifest", manifest),
     ("note", note),
     ("payload", payload),
     ("recipient", recipient),
+    ("tile", tile),
     ("tile_path", tile_path),
 ];
 
@@ -43,6 +50,15 @@ pub fn checkpoint(data: &[u8]) {
         let again = checkpoint.to_string();
         assert!(note.text().starts_with(&again), "a second spelling of one checkpoint");
         let _ = checkpoint.log();
+    }
+}
+
+/// A config that is taken names a state directory from the root on, and a refusal says where.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Config::parse(text) {
+        Ok(config) => assert!(config.state_dir.is_absolute(), "a state directory of nowhere"),
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
 
@@ -123,6 +139,25 @@ pub fn recipient(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(recipient) = text.parse::<Recipient>() {
         assert_eq!(recipient.to_string(), text, "a second spelling of one recipient");
+    }
+}
+
+/// A listing never panics, and no name in it leads out of its folder.
+pub fn listing(data: &[u8]) {
+    for member in members(data, "/dav/dock-1").unwrap_or_default() {
+        assert!(!member.name.contains('/') && member.name != "..", "{}", member.name);
+    }
+}
+
+/// A tile or bundle that is taken is written again byte for byte. Its first byte is its width.
+pub fn tile(data: &[u8]) {
+    let Some((width, data)) = data.split_first() else { return };
+    let width = u64::from(*width) + 1;
+    if let Some(entries) = decode_bundle(data, width) {
+        assert_eq!(encode_bundle(entries.into_iter()), data, "a second spelling of one bundle");
+    }
+    if let Some(hashes) = decode_tile(data, width) {
+        assert_eq!(encode_tile(&hashes), data, "a second spelling of one tile");
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::edge::limit::Limiter;
 
-mod dav;
+pub mod dav;
 mod error;
 mod folder;
 mod line;

@@ -191,14 +191,27 @@ pub(super) fn forget(config: &Config, texts: &[String]) -> Result<Exit, Complain
     let mut out = io::stdout().lock();
     for text in texts {
         let clip = find(&reader, config, text)?;
-        let has_vanished = clip.hold.as_ref().is_some_and(|hold| hold.reason == Reason::Vanished);
-        if clip.state() != State::Seen || !has_vanished {
-            let message = format!("clip {} has not vanished: nothing to acknowledge", clip.id);
-            return Err(Complaint::text(Exit::Failed, message)
-                .hint(format!("see what is known of it: dockseal show {}", clip.id)));
+        let place = place(&clip);
+        match (clip.state(), clip.hold.as_ref().map(|hold| hold.reason)) {
+            (State::Seen, Some(Reason::Vanished)) => {
+                operator.forget(clip.id).map_err(|error| queue_complaint(config, &error))?;
+                writeln!(out, "clip {} is off the list: {place}", clip.id)?;
+            }
+            (State::Stored, Some(Reason::SourceAway)) => {
+                let gone = operator.plaintext_is_gone(clip.id, clock::now());
+                gone.map_err(|error| queue_complaint(config, &error))?;
+                writeln!(
+                    out,
+                    "clip {} is stored; its plaintext is not waited for: {place}",
+                    clip.id
+                )?;
+            }
+            _ => {
+                let message = format!("clip {} has not vanished: nothing to acknowledge", clip.id);
+                return Err(Complaint::text(Exit::Failed, message)
+                    .hint(format!("see what is known of it: dockseal show {}", clip.id)));
+            }
         }
-        operator.forget(clip.id).map_err(|error| queue_complaint(config, &error))?;
-        writeln!(out, "clip {} is off the list: {}", clip.id, place(&clip))?;
     }
     Ok(Exit::Ok)
 }

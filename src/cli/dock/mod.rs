@@ -100,7 +100,7 @@ enum Command {
     Log(custody::LogArguments),
     /// Acknowledge that the log begins anew, which allows erasing again
     Acknowledge,
-    /// Acknowledge that a clip vanished before it was sealed, and take it off the list
+    /// Acknowledge that a clip vanished before it was sealed, or that its medium will not come back
     Forget {
         /// Numbers or paths
         #[arg(required = true)]

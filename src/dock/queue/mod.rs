@@ -294,6 +294,13 @@ impl Operator {
         Ok(tx.commit()?)
     }
 
+    /// The plaintext of a stored clip is not where it was, and nobody waits for its medium.
+    pub fn plaintext_is_gone(&mut self, id: ClipId, now: Timestamp) -> Result<(), QueueError> {
+        let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        record(&tx, id, vec![Fact::Gone { plaintext: Plaintext::Absent, at: now }])?;
+        Ok(tx.commit()?)
+    }
+
     /// Removes a clip that vanished before it was sealed.
     pub fn forget(&mut self, id: ClipId) -> Result<(), QueueError> {
         let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;

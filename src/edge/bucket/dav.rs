@@ -21,7 +21,7 @@ use super::line::Line;
 use super::{BucketError, Trouble};
 
 mod body;
-mod multistatus;
+pub mod multistatus;
 mod put;
 mod read;
 

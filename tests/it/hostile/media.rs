@@ -197,6 +197,30 @@ fn a_card_that_is_pulled_and_plugged_in_again_loses_nothing() {
 }
 
 #[test]
+fn a_stored_clip_whose_card_will_not_come_back_can_be_let_go() {
+    needs!(Root);
+    let mut site = Site::new();
+    let at = site.dock.folder().join("card");
+    std::fs::create_dir(&at).unwrap();
+    let card = Mounted::memory(&at, "16m");
+    site.put("card/Zeuge.mp4", b"evidence");
+    site.take_bucket_away();
+    site.dock.start();
+    site.wait_for_hold("card/Zeuge.mp4", "bucket-failed");
+    // Not before it is stored.
+    site.dock.finish(&["forget", "1"]).expect_code(1);
+    drop(card);
+    site.give_bucket_back();
+    site.wait_for_hold("card/Zeuge.mp4", "source-away");
+    let said = site.dock.finish(&["forget", "1"]).expect_code(0).stdout;
+    assert!(said.contains("clip 1 is stored; its plaintext is not waited for"), "{said}");
+    site.wait_for_count("erased", 1);
+    site.dock.finish(&["status"]).expect_code(0);
+    site.assert_opened(&[("card/Zeuge.mp4", &b"evidence"[..])]);
+    site.assert_clean_words(PART);
+}
+
+#[test]
 fn a_card_that_is_pulled_before_sealing_is_no_vanished_clip() {
     needs!(Root);
     let mut site = Site::with(|choices| choices.settle_seconds = 3);

@@ -12,18 +12,18 @@ const NESTING_MAX: usize = 32;
 
 /// An object or folder that lies directly in the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
+pub struct Member {
     /// Its name, decoded.
-    pub(super) name: String,
+    pub name: String,
     /// Bytes of an object; `None` for a folder.
-    pub(super) size_bytes: Option<u64>,
+    pub size_bytes: Option<u64>,
     /// When it was stored; the epoch where that is not said.
-    pub(super) stored: jiff::Timestamp,
+    pub stored: jiff::Timestamp,
 }
 
 /// Why a listing is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ListingError {
+pub enum ListingError {
     /// Something that is neither sized nor a folder: to leave it out would hide it.
     #[error("has an entry that is neither an object with a size nor a folder")]
     Entry,
@@ -49,7 +49,7 @@ struct Entry {
 
 /// The members that a listing names directly in the folder of this path, as a URL has it. What it
 /// names elsewhere is left out.
-pub(super) fn members(bytes: &[u8], folder: &str) -> Result<Vec<Member>, ListingError> {
+pub fn members(bytes: &[u8], folder: &str) -> Result<Vec<Member>, ListingError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ListingError::Xml)?;
     let folder = segments(folder)?.ok_or(ListingError::Folder)?;
     let mut reader = Reader::from_str(text);
