@@ -39,11 +39,14 @@ pub fn erase(
         let Some(facts) = folder.look(path).map_err(EraseFault::Look)? else {
             // Not there. A file that was removed leaves its folder's device behind; a medium that
             // was pulled does not.
-            return if device == generation.device_number {
-                Ok(Plaintext::Absent)
-            } else {
-                Err(EraseFault::Away)
-            };
+            if device != generation.device_number {
+                return Err(EraseFault::Away);
+            }
+            // Perhaps we removed it, and ended before that was durable: what is called gone must
+            // not come back after a power cut.
+            folder.sync_towards(&moved).map_err(EraseFault::Remove)?;
+            folder.sync_towards(path).map_err(EraseFault::Remove)?;
+            return Ok(Plaintext::Absent);
         };
         if facts.kind != Kind::File || !facts.generation.same_content(generation) {
             return Ok(Plaintext::Changed);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::clip::{Generation, SealedFile, SealedName, Timestamp};
-use crate::edge::fs;
+use crate::edge::fs::{self, Written};
 use crate::error::{Disposition, Fault};
 use crate::hold::Reason;
 
@@ -48,7 +48,7 @@ impl Spool {
         let spool = Spool { folder: state_dir.join("spool") };
         fs::create_private_folder(&spool.folder.join(UNFINISHED))?;
         for entry in std::fs::read_dir(spool.folder.join(UNFINISHED))? {
-            std::fs::remove_file(entry?.path())?;
+            fs::remove_file(&entry?.path())?;
         }
         spool.remove_lone_sidecars()?;
         Ok(spool)
@@ -60,7 +60,7 @@ impl Spool {
             let path = entry?.path();
             let is_sidecar = path.extension().is_some_and(|extension| extension == "json");
             if is_sidecar && !path.with_extension("age").exists() {
-                std::fs::remove_file(path)?;
+                fs::remove_file(&path)?;
             }
         }
         Ok(())
@@ -74,12 +74,13 @@ impl Spool {
         }
         let path = self.folder.join(UNFINISHED).join(format!("{number}.age"));
         // Left by an attempt that failed in this same process.
-        match std::fs::remove_file(&path) {
+        match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed.map_err(SpoolError::Write)?,
         }
         let file = fs::create_private(&path).map_err(SpoolError::Write)?;
-        Ok(Draft { out: BufWriter::with_capacity(1 << 20, file), path, is_published: false })
+        let out = BufWriter::with_capacity(1 << 20, Written(file));
+        Ok(Draft { out, path, is_published: false })
     }
 
     /// Makes a draft the durable sealed file of its name. Its sidecar comes first, so that a
@@ -94,19 +95,19 @@ impl Spool {
         let sidecar = Sidecar::new(sealed, generation);
         let text = serde_json::to_vec_pretty(&sidecar).expect("numbers and hex are JSON");
         let unfinished = self.folder.join(UNFINISHED).join(format!("{}.json", sealed.name));
-        let mut file = fs::create_private(&unfinished).map_err(SpoolError::Write)?;
+        let mut file = Written(fs::create_private(&unfinished).map_err(SpoolError::Write)?);
         file.write_all(&text).map_err(SpoolError::Write)?;
-        fs::publish(&file, &unfinished, &self.sidecar_path(sealed.name))
+        fs::publish(&file.0, &unfinished, &self.sidecar_path(sealed.name))
             .map_err(SpoolError::Sync)?;
         let finished = self.path(sealed.name);
-        fs::publish(draft.out.get_ref(), &draft.path, &finished).map_err(SpoolError::Sync)?;
+        fs::publish(&draft.out.get_ref().0, &draft.path, &finished).map_err(SpoolError::Sync)?;
         draft.is_published = true;
         Ok(())
     }
 
     /// Opens a sealed file for reading.
     pub fn read(&self, name: SealedName) -> io::Result<File> {
-        let file = File::open(self.path(name))?;
+        let file = fs::open(&self.path(name))?;
         fs::read_ahead(&file);
         Ok(file)
     }
@@ -131,7 +132,7 @@ impl Spool {
     /// it is sealed again.
     pub fn remove(&self, name: SealedName) -> io::Result<()> {
         for path in [self.path(name), self.sidecar_path(name)] {
-            match std::fs::remove_file(path) {
+            match fs::remove_file(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed?,
             }
@@ -159,6 +160,12 @@ impl Spool {
             });
         }
         Ok(files)
+    }
+
+    /// Makes a sealed file durable that was found: the process may have ended before that was done.
+    pub fn sync(&self, name: SealedName) -> io::Result<()> {
+        fs::sync(&fs::open(&self.path(name))?)?;
+        fs::sync_folder(&self.folder)
     }
 
     /// Whether the sealed file lies here.
@@ -237,7 +244,7 @@ impl Sidecar {
 /// A sealed file that is being written. Dropped unpublished, it is removed.
 #[derive(Debug)]
 pub struct Draft {
-    out: BufWriter<File>,
+    out: BufWriter<Written>,
     path: PathBuf,
     is_published: bool,
 }
@@ -256,7 +263,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if !self.is_published {
             // What stays is removed at the next start.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = fs::remove_file(&self.path);
         }
     }
 }

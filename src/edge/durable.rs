@@ -1,10 +1,9 @@
 //! A small file that is replaced as a whole, or not at all.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::fs::sync_folder;
+use super::fs::{Written, create_over, rename_over, sync, sync_folder};
 
 /// Writes a file for this user alone, over the one that may be there, so that a power cut leaves
 /// either the old bytes or the new ones: write beside, sync, rename, sync the folder.
@@ -13,19 +12,15 @@ use super::fs::sync_folder;
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".unfinished");
-    let mut file = private(Path::new(&unfinished))?;
+    let unfinished = Path::new(&unfinished);
+    let mut file = Written(create_over(unfinished)?);
     file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)?;
+    sync(&file.0)?;
+    rename_over(unfinished, path)?;
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => sync_folder(parent),
         None => sync_folder(Path::new(".")),
     }
-}
-
-fn private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 #[cfg(test)]

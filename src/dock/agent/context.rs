@@ -72,6 +72,10 @@ impl Context {
     }
 
     pub(super) fn jitter(&self) -> f64 {
+        #[cfg(test)]
+        if let Some(world) = crate::edge::world::current() {
+            return world.chance();
+        }
         let random = getrandom::u32().expect("the kernel has randomness");
         f64::from(random) / f64::from(u32::MAX)
     }

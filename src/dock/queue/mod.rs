@@ -91,7 +91,17 @@ struct Request {
 #[derive(Clone)]
 pub struct Queue {
     path: PathBuf,
-    requests: SyncSender<Request>,
+    writer: Writer,
+}
+
+/// Who writes.
+#[derive(Clone)]
+enum Writer {
+    /// Whoever asks: a simulation has one thread.
+    #[cfg(test)]
+    Asker(std::sync::Arc<std::sync::Mutex<Option<Connection>>>),
+    /// A thread of its own.
+    Thread(SyncSender<Request>),
 }
 
 impl Queue {
@@ -106,12 +116,17 @@ impl Queue {
     }
 
     fn start(path: &Path, connection: Connection) -> Queue {
+        #[cfg(test)]
+        if crate::edge::world::current().is_some() {
+            let connection = std::sync::Arc::new(std::sync::Mutex::new(Some(connection)));
+            return Queue { path: path.to_owned(), writer: Writer::Asker(connection) };
+        }
         let (requests, receiver) = sync_channel(REQUEST_COUNT_MAX);
         std::thread::Builder::new()
             .name("queue".into())
             .spawn(move || write(connection, receiver))
             .expect("a thread can be started");
-        Queue { path: path.to_owned(), requests }
+        Queue { path: path.to_owned(), writer: Writer::Thread(requests) }
     }
 
     /// A reading connection of its own.
@@ -121,7 +136,18 @@ impl Queue {
 
     fn send(&self, work: Work) -> Result<oneshot::Receiver<Result<(), QueueError>>, QueueError> {
         let (done, answer) = oneshot::channel();
-        self.requests.send(Request { work, done }).map_err(|_| QueueError::Stopped)?;
+        let request = Request { work, done };
+        match &self.writer {
+            #[cfg(test)]
+            Writer::Asker(connection) => {
+                let mut connection = connection.lock().expect("one thread");
+                let Some(open) = connection.as_mut() else { return Err(QueueError::Stopped) };
+                if serve(open, vec![request]).is_err() {
+                    *connection = None;
+                }
+            }
+            Writer::Thread(requests) => requests.send(request).map_err(|_| QueueError::Stopped)?,
+        }
         Ok(answer)
     }
 
@@ -147,7 +173,12 @@ impl Queue {
         &self,
         work: impl FnOnce(&Connection) -> Result<(), QueueError> + Send + 'static,
     ) -> Result<(), QueueError> {
-        let answer = self.send(Box::new(work))?;
+        #[cfg_attr(not(test), expect(unused_mut, reason = "looked at before it is waited for"))]
+        let mut answer = self.send(Box::new(work))?;
+        #[cfg(test)]
+        if let Ok(done) = answer.try_recv() {
+            return done;
+        }
         answer.blocking_recv().unwrap_or(Err(QueueError::Stopped))
     }
 
@@ -254,19 +285,7 @@ fn write(mut connection: Connection, requests: Receiver<Request>) {
     while let Ok(first) = requests.recv() {
         let mut batch = vec![first];
         batch.extend(requests.try_iter().take(BATCH_SIZE_MAX - 1));
-        let mut answers = Vec::with_capacity(batch.len());
-        let outcome = write_batch(&mut connection, batch, &mut answers);
-        let failed = outcome.is_err();
-        let cause = outcome.err().map(|error| crate::error::chain(&error));
-        for (done, result) in answers {
-            let result = match &cause {
-                Some(cause) => Err(QueueError::Corrupt(cause.clone())),
-                None => result,
-            };
-            // The asker may have been cancelled; its facts are true all the same.
-            let _ = done.send(result);
-        }
-        if failed {
+        if serve(&mut connection, batch).is_err() {
             // What is durable is no longer known: end, so that the process ends and starts again
             // from the disk. FAULTS F-13.
             return;
@@ -274,6 +293,22 @@ fn write(mut connection: Connection, requests: Receiver<Request>) {
     }
     // A checkpoint at a clean end keeps the next start quick; without it the WAL is replayed.
     let _ = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+}
+
+/// Writes a batch, then answers whoever asked.
+fn serve(connection: &mut Connection, batch: Vec<Request>) -> Result<(), QueueError> {
+    let mut answers = Vec::with_capacity(batch.len());
+    let outcome = write_batch(connection, batch, &mut answers);
+    let cause = outcome.as_ref().err().map(|error| crate::error::chain(error));
+    for (done, result) in answers {
+        let result = match &cause {
+            Some(cause) => Err(QueueError::Corrupt(cause.clone())),
+            None => result,
+        };
+        // The asker may have been cancelled; its facts are true all the same.
+        let _ = done.send(result);
+    }
+    outcome
 }
 
 type Answers = Vec<(oneshot::Sender<Result<(), QueueError>>, Result<(), QueueError>)>;
@@ -297,6 +332,10 @@ fn write_batch(
             Ok(savepoint.commit()?)
         });
         answers.push((done, result));
+    }
+    #[cfg(test)]
+    if let Some(world) = crate::edge::world::current() {
+        world.commit().map_err(|error| QueueError::Corrupt(error.to_string()))?;
     }
     Ok(tx.commit()?)
 }
