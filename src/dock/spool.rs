@@ -162,9 +162,9 @@ impl Spool {
         Ok(files)
     }
 
-    /// Makes a sealed file durable that was found: the process may have ended before that was done.
-    pub fn sync(&self, name: SealedName) -> io::Result<()> {
-        fs::sync(&fs::open(&self.path(name))?)?;
+    /// Makes the names of sealed files durable that were found: the process may have ended between
+    /// renaming one and this. Its bytes were synced before that.
+    pub fn sync(&self) -> io::Result<()> {
         fs::sync_folder(&self.folder)
     }
 
