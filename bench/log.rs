@@ -45,7 +45,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn filled(path: &Path, size: u64) -> Result<Queue, Box<dyn std::error::Error>> {
-    let queue = Queue::create(path, Beginning { dock: "bench".into(), previous: None })?;
+    let queue =
+        Queue::create(path, Beginning { dock: "bench".into(), previous: None, lost: None })?;
     while queue.reader()?.log()?.1 < size {
         for _ in 0..16 {
             batch(&queue).await?;

@@ -35,3 +35,6 @@ pub mod authority;
 pub mod dock;
 
 pub mod cli;
+
+#[cfg(all(test, feature = "audit", feature = "authority", feature = "dock"))]
+mod sim;

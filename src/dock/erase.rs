@@ -38,13 +38,14 @@ pub fn erase(
             // Not there. A file that was removed leaves its folder's device behind; a medium that
             // was pulled does not.
             let device = folder.device_towards(path).map_err(EraseFault::Look)?;
-            return if device == generation.device_number {
-                // A power cut may have come between removing the file and its folder.
-                let _ = folder.remove_empty_folder(&quarantine);
-                Ok(Plaintext::Absent)
-            } else {
-                Err(EraseFault::Away)
-            };
+            if device != generation.device_number {
+                return Err(EraseFault::Away);
+            }
+            // Perhaps we removed it, and ended before that was durable: what is called gone must
+            // not come back after a power cut.
+            folder.sync_towards(&moved).map_err(EraseFault::Remove)?;
+            folder.sync_towards(path).map_err(EraseFault::Remove)?;
+            return Ok(Plaintext::Absent);
         };
         if facts.kind != Kind::File || !facts.generation.same_content(generation) {
             return Ok(Plaintext::Changed);

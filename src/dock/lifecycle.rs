@@ -19,6 +19,9 @@ use crate::clip::{Clip, Evidence, Plaintext, Receipt, Timestamp};
 use crate::error::{Disposition, Fault, chain};
 use crate::hold::{Hold, Reason, Until};
 
+/// The longest wait after a failure.
+const DELAY_SECONDS_MAX: u64 = 900;
+
 /// What a clip's folder and the buckets ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -210,7 +213,9 @@ pub fn next_delivery(clip: &Clip, bucket: &str, policy: &Policy, now: Timestamp)
     match clip.delivery(&bucket.name).and_then(|delivery| delivery.hold.as_ref()) {
         None => Delivering::Now,
         Some(Hold { until: Until::Operator, .. }) => Delivering::Not,
-        Some(Hold { until: Until::Time(until), .. }) if *until > now => Delivering::Later(*until),
+        Some(Hold { until: Until::Time(until), .. }) if is_ahead(*until, now) => {
+            Delivering::Later(*until)
+        }
         Some(_) => Delivering::Now,
     }
 }
@@ -218,9 +223,15 @@ pub fn next_delivery(clip: &Clip, bucket: &str, policy: &Policy, now: Timestamp)
 fn held(hold: Option<&Hold>, now: Timestamp) -> Option<Step> {
     match hold?.until {
         Until::Operator => Some(Step::Operator),
-        Until::Time(until) if until > now => Some(Step::Wait(until)),
+        Until::Time(until) if is_ahead(until, now) => Some(Step::Wait(until)),
         Until::Time(_) => None,
     }
+}
+
+/// Whether the end of a wait is still to come. One that lies further ahead than any wait is long
+/// comes from a clock that was put back since: nobody waits for years because of it.
+fn is_ahead(until: Timestamp, now: Timestamp) -> bool {
+    until > now && until <= now.plus_seconds(DELAY_SECONDS_MAX)
 }
 
 /// Of several waits the one that ends first; for the operator last.
@@ -262,7 +273,6 @@ pub fn hold_after(before: Option<&Hold>, fault: &impl Fault, now: Timestamp, jit
 /// jitter, of 0 to 1, is full: what failed together does not come back together.
 pub fn retry_delay(attempts: u32, jitter: f64) -> Duration {
     const DELAY_MIN: Duration = Duration::from_millis(250);
-    const DELAY_SECONDS_MAX: u64 = 900;
     let limit =
         1u64.checked_shl(attempts.min(32)).map_or(DELAY_SECONDS_MAX, |s| s.min(DELAY_SECONDS_MAX));
     Duration::from_secs(limit).mul_f64(jitter.clamp(0.0, 1.0)).max(DELAY_MIN)

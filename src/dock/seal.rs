@@ -114,6 +114,10 @@ impl Read for Reading<'_> {
         if self.control.stop.load(Ordering::Relaxed) {
             return Err(io::Error::other(Stopped));
         }
+        #[cfg(test)]
+        if let Some(world) = crate::edge::world::current() {
+            world.read()?;
+        }
         let size = self.file.read(buffer)?;
         self.control.read_bytes.fetch_add(size as u64, Ordering::Relaxed);
         Ok(size)

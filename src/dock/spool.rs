@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::clip::{Generation, SealedFile, SealedName, Timestamp};
-use crate::edge::fs;
+use crate::edge::fs::{self, Written};
 use crate::error::{Disposition, Fault};
 use crate::hold::Reason;
 
@@ -48,7 +48,7 @@ impl Spool {
         let spool = Spool { folder: state_dir.join("spool") };
         fs::create_private_folder(&spool.folder.join(UNFINISHED))?;
         for entry in std::fs::read_dir(spool.folder.join(UNFINISHED))? {
-            std::fs::remove_file(entry?.path())?;
+            fs::remove_file(&entry?.path())?;
         }
         spool.remove_lone_sidecars()?;
         // What lies here by its last name becomes a fact: the process that renamed it may have
@@ -68,7 +68,7 @@ impl Spool {
             let path = entry?.path();
             let is_sidecar = path.extension().is_some_and(|extension| extension == "json");
             if is_sidecar && !path.with_extension("age").exists() {
-                std::fs::remove_file(path)?;
+                fs::remove_file(&path)?;
             }
         }
         Ok(())
@@ -82,12 +82,13 @@ impl Spool {
         }
         let path = self.folder.join(UNFINISHED).join(format!("{number}.age"));
         // Left by an attempt that failed in this same process.
-        match std::fs::remove_file(&path) {
+        match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed.map_err(SpoolError::Write)?,
         }
         let file = fs::create_private(&path).map_err(SpoolError::Write)?;
-        Ok(Draft { out: BufWriter::with_capacity(1 << 20, file), path, is_published: false })
+        let out = BufWriter::with_capacity(1 << 20, Written(file));
+        Ok(Draft { out, path, is_published: false })
     }
 
     /// Makes a draft the durable sealed file of its name. Its sidecar is renamed first, so that a
@@ -102,20 +103,20 @@ impl Spool {
         let sidecar = Sidecar::new(sealed, generation);
         let text = serde_json::to_vec_pretty(&sidecar).expect("numbers and hex are JSON");
         let unfinished = self.folder.join(UNFINISHED).join(format!("{}.json", sealed.name));
-        let mut file = fs::create_private(&unfinished).map_err(SpoolError::Write)?;
+        let mut file = Written(fs::create_private(&unfinished).map_err(SpoolError::Write)?);
         file.write_all(&text).map_err(SpoolError::Write)?;
-        fs::finish(&file, &unfinished, &self.sidecar_path(sealed.name))
+        fs::finish(&file.0, &unfinished, &self.sidecar_path(sealed.name))
             .map_err(SpoolError::Sync)?;
         let finished = self.path(sealed.name);
         // Makes both names durable.
-        fs::publish(draft.out.get_ref(), &draft.path, &finished).map_err(SpoolError::Sync)?;
+        fs::publish(&draft.out.get_ref().0, &draft.path, &finished).map_err(SpoolError::Sync)?;
         draft.is_published = true;
         Ok(())
     }
 
     /// Opens a sealed file for reading.
     pub fn read(&self, name: SealedName) -> io::Result<File> {
-        let file = File::open(self.path(name))?;
+        let file = fs::open(&self.path(name))?;
         fs::read_ahead(&file);
         Ok(file)
     }
@@ -141,7 +142,7 @@ impl Spool {
     /// says of the clip tells the next start to remove them again.
     pub fn remove(&self, name: SealedName) -> io::Result<()> {
         for path in [self.path(name), self.sidecar_path(name)] {
-            match std::fs::remove_file(path) {
+            match fs::remove_file(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed?,
             }
@@ -149,7 +150,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Makes removals durable.
+    /// Makes durable which sealed files are there: what was removed, and what a process renamed that
+    /// ended before it did this. Its bytes were synced before that.
     pub fn sync(&self) -> io::Result<()> {
         fs::sync_folder(&self.folder)
     }
@@ -252,7 +254,7 @@ impl Sidecar {
 /// A sealed file that is being written. Dropped unpublished, it is removed.
 #[derive(Debug)]
 pub struct Draft {
-    out: BufWriter<File>,
+    out: BufWriter<Written>,
     path: PathBuf,
     is_published: bool,
 }
@@ -271,7 +273,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if !self.is_published {
             // What stays is removed at the next start.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = fs::remove_file(&self.path);
         }
     }
 }

@@ -1,17 +1,18 @@
 //! Watching dock folders: notifications are a hint, looking through the folder is the truth.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use super::config::{QUARANTINE, Watch};
 use crate::clip::Generation;
+use crate::edge::clock::Instant;
 use crate::edge::fs::{Facts, Folder, Kind, is_absent, sends_notifications};
 
 /// Folders this deep are not a camera's.
@@ -21,13 +22,15 @@ const DEPTH_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct Scan {
     /// Regular files that are clips, by their paths beneath the folder.
-    pub clips: HashMap<PathBuf, Facts>,
+    pub clips: BTreeMap<PathBuf, Facts>,
     /// Links, FIFOs, devices and sockets.
-    pub others: HashMap<PathBuf, Facts>,
+    pub others: BTreeMap<PathBuf, Facts>,
     /// Files with names of unfinished ones.
     pub ignored_count: u64,
     /// Names of completion markers that were found, without their suffix.
     pub completed: HashSet<PathBuf>,
+    /// Quarantine folders with nothing in them.
+    pub empty_quarantines: Vec<PathBuf>,
     /// The first folder that could not be listed; then nothing may be concluded from absence.
     pub problem: Option<io::Error>,
 }
@@ -49,6 +52,9 @@ pub fn scan(folder: &Folder, watch: &Watch, own_prefix: &str) -> Scan {
             }
         };
         let is_quarantine = path.file_name() == Some(OsStr::new(QUARANTINE));
+        if is_quarantine && entries.is_empty() {
+            scan.empty_quarantines.push(path.clone());
+        }
         for (name, facts) in entries {
             let is_own = name.as_encoded_bytes().starts_with(own_prefix.as_bytes());
             if is_quarantine && is_own {
@@ -173,6 +179,11 @@ impl Hints {
     /// gives none (its limits are used up), looking at intervals goes on alone.
     pub fn new(wake: Arc<Notify>) -> Hints {
         let shared = Arc::new(Shared { wake, ..Shared::default() });
+        // The kernel's hints come when they like: a simulation looks at intervals alone.
+        #[cfg(test)]
+        if crate::edge::world::current().is_some() {
+            return Hints { watcher: None, watched: HashMap::new(), shared };
+        }
         let handler = Arc::clone(&shared);
         // Not the default: a link in a dock folder could have the whole machine watched.
         let config = notify::Config::default().with_follow_symlinks(false);

@@ -14,6 +14,7 @@ use object_store::path::Path as Key;
 use tokio::sync::OnceCell;
 
 use crate::edge::limit::Limiter;
+use crate::edge::work::blocking;
 
 pub mod dav;
 mod error;
@@ -24,17 +25,22 @@ mod parts;
 mod put;
 mod read;
 mod rights;
+#[cfg(test)]
+mod simulated;
 mod small;
 mod trouble;
 
 pub use error::BucketError;
 pub use parts::{Journal, Part, Upload};
 pub use rights::{Answer, CHECK, Honours, Rights};
+#[cfg(test)]
+pub(crate) use simulated::{Ending, Fate, Request, Simulated, Verb};
 pub use small::Created;
 pub use trouble::Trouble;
 
-/// The smallest part of an object, and what is surely sent in one request. S3 wants at least 5 MiB.
-const PART_SIZE: u64 = 5 << 20;
+/// The smallest part of an object, and what is surely sent in one request. S3 wants at least 5 MiB;
+/// a simulated clip is smaller than that and shall have parts all the same.
+const PART_SIZE: u64 = if cfg!(test) { 48 << 10 } else { 5 << 20 };
 /// The largest part where the line is fast: two of them are in memory for each upload.
 const PART_SIZE_MAX: u64 = 12 << 20;
 
@@ -124,6 +130,10 @@ impl Bucket {
         options: &BTreeMap<String, String>,
         limits: Vec<Arc<Limiter>>,
     ) -> Result<Bucket, BucketError> {
+        #[cfg(test)]
+        if let Some(world) = crate::edge::world::current() {
+            return Ok(world.bucket(url).open());
+        }
         open::open(url, options, limits)
     }
 
@@ -214,11 +224,4 @@ fn refill_block(mut block: Vec<u8>, file: &mut File, size: u64) -> std::io::Resu
     block.reserve_exact(size as usize);
     file.take(size).read_to_end(&mut block)?;
     Ok(block)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

@@ -1,17 +1,28 @@
-//! The dock's wall clock.
+//! The dock's clocks: the one on the wall, and the one that only goes forward.
 
 use std::time::Duration;
 
 use crate::clip::Timestamp;
 
+/// The clock that only goes forward, and does not jump.
+pub use tokio::time::Instant;
+
 /// How long ago the machine was started.
 pub fn since_boot() -> Duration {
+    #[cfg(test)]
+    if let Some(world) = super::world::current() {
+        return world.since_boot();
+    }
     let uptime = rustix::system::sysinfo().uptime;
     Duration::from_secs(u64::try_from(uptime).unwrap_or(0))
 }
 
 /// The time now.
 pub fn now() -> Timestamp {
+    #[cfg(test)]
+    if let Some(world) = super::world::current() {
+        return world.now();
+    }
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 

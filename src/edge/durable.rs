@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::fs::{begin_private, sync_folder};
+use super::fs::{Written, create_over, rename_over, sync, sync_folder};
 
 /// Writes a file for this user alone, over the one that may be there, so that a power cut leaves
 /// either the old bytes or the new ones: write beside, sync, rename, sync the folder.
@@ -12,10 +12,11 @@ use super::fs::{begin_private, sync_folder};
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".unfinished");
-    let mut file = begin_private(Path::new(&unfinished))?;
+    let unfinished = Path::new(&unfinished);
+    let mut file = Written(create_over(unfinished)?);
     file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)?;
+    sync(&file.0)?;
+    rename_over(unfinished, path)?;
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => sync_folder(parent),
         None => sync_folder(Path::new(".")),

@@ -3,19 +3,28 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::clip::Generation;
 
+mod change;
+
+pub use change::Written;
+
 /// Creates a file that only this user can read; fails where the name is taken, also by a link.
 pub fn create_private(path: &Path) -> io::Result<File> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let fd = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?;
+    let fd = change::create(CWD, path, OFlags::EXCL | OFlags::RDWR, Mode::RUSR | Mode::WUSR)?;
+    Ok(File::from(fd))
+}
+
+/// Opens a file for this user alone and empties it; it may be there already.
+pub fn create_over(path: &Path) -> io::Result<File> {
+    let fd = change::create(CWD, path, OFlags::TRUNC | OFlags::WRONLY, Mode::RUSR | Mode::WUSR)?;
     Ok(File::from(fd))
 }
 
@@ -69,18 +78,41 @@ pub fn publish(file: &File, unfinished: &Path, finished: &Path) -> io::Result<()
 /// As [`publish`], but that a power cut can take back the name until something else is published
 /// in the same folder.
 pub fn finish(file: &File, unfinished: &Path, finished: &Path) -> io::Result<()> {
-    file.sync_all()?;
-    rename_new(CWD, unfinished, CWD, finished)
+    sync(file)?;
+    change::rename_new(CWD, unfinished, CWD, finished)
+}
+
+/// Makes a file's bytes durable.
+pub fn sync(file: &File) -> io::Result<()> {
+    change::sync(file)
 }
 
 /// Makes creations, renames and removals in a folder durable.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    change::sync(File::open(path)?)
+}
+
+/// Removes a file; a folder's sync makes it durable.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    change::remove(CWD, path)
+}
+
+/// Renames a file over whatever has the new name.
+pub fn rename_over(old: &Path, new: &Path) -> io::Result<()> {
+    change::rename(CWD, old, CWD, new)
+}
+
+/// Opens a file of ours for reading.
+pub fn open(path: &Path) -> io::Result<File> {
+    #[cfg(test)]
+    if let Some(world) = super::world::current() {
+        world.read()?;
+    }
+    File::open(path)
 }
 
 /// Creates a folder and its parents for this user alone, and makes each durable.
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
     if path.is_dir() {
         return Ok(());
     }
@@ -88,7 +120,7 @@ pub fn create_private_folder(path: &Path) -> io::Result<()> {
     if let Some(parent) = parent {
         create_private_folder(parent)?;
     }
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+    match change::make_folder(CWD, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
         Ok(()) => sync_folder(parent.unwrap_or(Path::new("."))),
@@ -135,6 +167,10 @@ pub fn is_locked(path: &Path) -> io::Result<bool> {
 
 /// Bytes that this user may still write to the file system with `path`.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    #[cfg(test)]
+    if let Some(world) = super::world::current() {
+        return Ok(world.free_bytes());
+    }
     let facts = rustix::fs::statvfs(path)?;
     Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
 }
@@ -155,20 +191,6 @@ const SILENT_FILE_SYSTEMS: [i64; 6] =
 /// Whether the file system of `path` can be relied on for hints.
 pub fn sends_notifications(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|facts| !SILENT_FILE_SYSTEMS.contains(&facts.f_type))
-}
-
-/// Renames only where the new name is free.
-fn rename_new(from: impl AsFd, old: &Path, to: impl AsFd, new: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(&from, old, &to, new, RenameFlags::NOREPLACE) {
-        // FAT and some network file systems do not know the flag; there a link would not work
-        // either. The check leaves a gap, in which only a process of the same user could step.
-        Err(Errno::INVAL) => match rustix::fs::statat(&to, new, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => Ok(rustix::fs::renameat(from, old, to, new)?),
-            Err(error) => Err(error.into()),
-            Ok(_) => Err(Errno::EXIST.into()),
-        },
-        result => Ok(result?),
-    }
 }
 
 /// Whether one folder is, or lies within, the other one, by whatever names: links are followed. One
@@ -216,6 +238,8 @@ impl Facts {
             modified_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
             changed_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
         };
+        #[cfg(test)]
+        let generation = super::world::seen(generation);
         #[allow(clippy::unnecessary_cast, reason = "32 bits wide on some architectures")]
         let links = stat.st_nlink as u64;
         Facts { kind, generation, links }
@@ -332,10 +356,10 @@ impl Folder {
     /// Creates a folder for this user alone; one that is there is fine.
     pub fn create_private(&self, folder: &Path, name: &OsStr) -> io::Result<()> {
         let fd = self.open_beneath(folder, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        match rustix::fs::mkdirat(&fd, Path::new(name), Mode::RWXU) {
-            Err(Errno::EXIST) => Ok(()),
-            Err(error) => Err(error.into()),
-            Ok(()) => Ok(rustix::fs::fsync(&fd)?),
+        match change::make_folder(&fd, Path::new(name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => change::sync(&fd),
         }
     }
 
@@ -343,22 +367,33 @@ impl Folder {
     pub fn rename(&self, old: &Path, new: &Path) -> io::Result<()> {
         let (old_folder, old_name) = self.open_parent(old)?;
         let (new_folder, new_name) = self.open_parent(new)?;
-        rename_new(&old_folder, Path::new(&old_name), &new_folder, Path::new(&new_name))?;
-        rustix::fs::fsync(&new_folder)?;
-        Ok(rustix::fs::fsync(&old_folder)?)
+        change::rename_new(&old_folder, Path::new(&old_name), &new_folder, Path::new(&new_name))?;
+        change::sync(&new_folder)?;
+        change::sync(&old_folder)
     }
 
     /// Removes a file, and makes the removal durable. `dock/erase.rs` alone may call it.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         let (folder, name) = self.open_parent(path)?;
-        rustix::fs::unlinkat(&folder, Path::new(&name), AtFlags::empty())?;
-        Ok(rustix::fs::fsync(&folder)?)
+        change::remove(&folder, Path::new(&name))?;
+        change::sync(&folder)
+    }
+
+    /// Makes durable what names there are in the folders on the way to `path`.
+    pub fn sync_towards(&self, path: &Path) -> io::Result<()> {
+        for folder in path.ancestors().skip(1) {
+            match self.open_beneath(folder, OFlags::RDONLY | OFlags::DIRECTORY) {
+                Err(error) if is_absent(&error) => {}
+                opened => change::sync(opened?)?,
+            }
+        }
+        Ok(())
     }
 
     /// Removes a folder where it is empty. A power cut may bring it back.
     pub fn remove_empty_folder(&self, path: &Path) -> io::Result<()> {
         let (folder, name) = self.open_parent(path)?;
-        Ok(rustix::fs::unlinkat(&folder, Path::new(&name), AtFlags::REMOVEDIR)?)
+        change::remove_folder(&folder, Path::new(&name))
     }
 
     fn open_parent(&self, path: &Path) -> io::Result<(OwnedFd, OsString)> {

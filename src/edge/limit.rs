@@ -1,7 +1,9 @@
 //! How fast bytes may leave: a token bucket whose rate can change at any moment.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::clock::Instant;
 
 /// What may leave at once after a pause, as time at the full rate.
 const BURST: Duration = Duration::from_millis(250);

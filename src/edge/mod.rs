@@ -9,3 +9,6 @@ pub mod limit;
 #[cfg(feature = "dock")]
 pub mod systemd;
 pub mod witness;
+pub mod work;
+#[cfg(test)]
+pub(crate) mod world;

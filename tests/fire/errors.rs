@@ -74,7 +74,8 @@ fn words(error: Errno) -> &'static [&'static str] {
         Errno::EDQUOT => &["uota exceeded", "disk I/O error", "disk is full"],
         Errno::EINTR => &["nterrupted", "disk I/O error", "unable to open"],
         Errno::EMFILE => &["oo many open files", "unable to open"],
-        Errno::ENOSPC => &["No space left", "disk is full", "disk I/O error"],
+        // SQLite opens what it cannot make to read only.
+        Errno::ENOSPC => &["No space left", "disk is full", "disk I/O error", "readonly database"],
         _ => &["nput/output error", "disk I/O error", "unable to open", "malformed"],
     }
 }

@@ -57,8 +57,13 @@ impl Order {
             self.after(rename, "sync of the folder", |call| is_sync(call) && call.path == folder);
         // The facts of other clips may be written meanwhile; the one of this file is not among
         // what was written before the folder was synced. The file's own thread goes on only then.
+        // A sealed file is renamed right after its sidecar: one sync is for both.
+        let is_beside = |call: &Call| {
+            is_rename(call) && call.to.as_deref().and_then(Path::parent) == Some(folder)
+        };
         let next = self.calls.iter().find(|call| {
-            call.thread == rename.thread && call.began > rename.began && !is_sync(call)
+            let is_later = call.thread == rename.thread && call.began > rename.began;
+            is_later && !is_sync(call) && !is_beside(call)
         });
         if let Some(next) = next {
             self.assert_before(sync, next, "something came before the folder was synced");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
@@ -20,7 +20,9 @@ use crate::dock::keys::{Look, Offer};
 use crate::dock::limits::rates;
 use crate::dock::publish::{Edition, PublishError, publish};
 use crate::edge::bucket::BucketError;
-use crate::edge::{clock, durable};
+use crate::edge::clock::{self, Instant};
+use crate::edge::durable;
+use crate::edge::work::blocking;
 use crate::error::chain;
 use crate::hold::Reason;
 use crate::note::NOTE_SIZE_MAX;
@@ -30,6 +32,9 @@ use crate::note::NOTE_SIZE_MAX;
 const SPACING_MIN: Duration = Duration::from_secs(10);
 /// Doubled at most so often: 10 minutes and 40 seconds.
 const DOUBLING_COUNT_MAX: u32 = 6;
+
+/// A clock that is corrected by less makes nobody wait much longer.
+const CLOCK_SLACK_SECONDS: u64 = 10;
 
 /// Uploads that were given up and are removed in one go.
 const LEFTOVERS_AT_ONCE: u64 = 16;
@@ -110,6 +115,7 @@ impl Agent {
     /// What others may have changed since the last round: an operator, the authority.
     pub(super) async fn look_around(&mut self) -> Result<(), AgentError> {
         let context = Arc::clone(&self.context);
+        self.look_at_clock().await?;
         context.latest.store(self.reader.latest()?.0, Ordering::Relaxed);
         let may_erase = !self.reader.is_unacknowledged()?;
         if may_erase && !context.may_erase.swap(true, Ordering::Relaxed) {
@@ -132,6 +138,18 @@ impl Agent {
             Look::Usable(None) => Ok(context.queue.release(Reason::KeyringUnusable).await?),
             Look::Usable(Some(offer)) => take(&context, offer).await,
         }
+    }
+
+    /// Notices a wall clock that was put back.
+    async fn look_at_clock(&mut self) -> Result<(), AgentError> {
+        let (wall, steady) = (clock::now(), Instant::now());
+        let (wall_before, steady_before) = std::mem::replace(&mut self.clocks, (wall, steady));
+        let expected = wall_before.plus_seconds(steady.duration_since(steady_before).as_secs());
+        if expected.seconds_since(wall) < CLOCK_SLACK_SECONDS {
+            return Ok(());
+        }
+        tracing::warn!("the clock was put back; nothing waits for the time that it showed before");
+        Ok(self.context.queue.clock_went_back(wall).await?)
     }
 
     /// Whether the log is published as far as it can be.
@@ -211,10 +229,9 @@ async fn edition(
     // Before any bucket knows of it: a queue that is put back later is known by it.
     let remember = {
         let (path, text) = (context.config.state_dir.join(files::HEAD), checkpoint.to_string());
-        tokio::task::spawn_blocking(move || durable::replace(&path, text.as_bytes()))
+        blocking(move || durable::replace(&path, text.as_bytes()))
     };
-    let remembered = remember.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-    remembered.map_err(|error| AgentError::Halt(chain(&error)))?;
+    remember.await.map_err(|error| AgentError::Halt(chain(&error)))?;
     let note = cosigned(context, head, checkpoint.sign(&context.signing_key)).await?.to_string();
     let folder = folder(&context.config.dock, head.log);
     let (folder, note) = (&folder, &note);

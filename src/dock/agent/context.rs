@@ -63,6 +63,14 @@ impl Erasing {
         turn
     }
 
+    /// Removes a quarantine folder that was found empty, as a power cut leaves it, unless a clip is
+    /// being erased.
+    pub(super) fn remove_empty(&self, folder: &Folder, quarantine: &Path) {
+        if let Ok(_turn) = self.turn.try_lock() {
+            let _ = folder.remove_empty_folder(quarantine);
+        }
+    }
+
     /// A clip was moved to this quarantine folder. Where nobody waits for a turn, those that are
     /// empty are removed.
     pub(super) fn tidy(&self, folder: &Path, quarantine: PathBuf) {
@@ -122,6 +130,10 @@ impl Context {
     }
 
     pub(super) fn jitter(&self) -> f64 {
+        #[cfg(test)]
+        if let Some(world) = crate::edge::world::current() {
+            return world.chance();
+        }
         let random = getrandom::u32().expect("the kernel has randomness");
         f64::from(random) / f64::from(u32::MAX)
     }

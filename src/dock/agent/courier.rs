@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::Id;
 
@@ -17,7 +17,7 @@ use crate::clip::{ClipId, Fact, Timestamp};
 use crate::dock::config::Config;
 use crate::dock::lifecycle::{Delivering, next_delivery, retry_delay};
 use crate::dock::queue::{DueDelivery, Order, QueueError, Reader};
-use crate::edge::clock;
+use crate::edge::clock::{self, Instant};
 use crate::hold::{Hold, Reason};
 
 /// Clips that a courier carries at once in the beginning.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Context;
 use crate::clip::{Clip, ClipId, Fact, Plaintext, Source, State};
@@ -11,7 +11,7 @@ use crate::dock::config::{Config, Watch};
 use crate::dock::lifecycle;
 use crate::dock::queue::{FolderLine, QueueError, Reader};
 use crate::dock::watch::{Quiet, Scan, Settling, scan};
-use crate::edge::clock;
+use crate::edge::clock::{self, Instant};
 use crate::edge::fs::{Facts, Folder, overlap};
 use crate::error::chain;
 use crate::hold::{Hold, Reason};
@@ -59,6 +59,9 @@ pub(super) fn look_through(
         return Ok(Looked { settles_at: None });
     }
     let found = scan(&folder, watch, &format!("{}-", context.instance));
+    for quarantine in &found.empty_quarantines {
+        context.erasing.remove_empty(&folder, quarantine);
+    }
     let reader = context.queue.reader()?;
     let mut look = Look { context, watch, folder: &folder, found: &found, reader, new: vec![] };
     let settles_at = look.files(settling)?;
@@ -246,10 +249,21 @@ impl Look<'_> {
         let Some(source) = &clip.source else { return Ok(()) };
         let device = self.folder.device_towards(&source.path).ok();
         let is_there = !matches!(self.folder.look(&source.path), Ok(None));
-        if is_there || device != Some(clip.generation.device_number) {
+        if is_there {
             return Ok(());
         }
         let now = clock::now();
+        if device != Some(clip.generation.device_number) {
+            // Nobody else says so of a clip that is not finished: it would wait in silence.
+            if clip.state() == State::Seen && clip.hold.is_none() {
+                let cause = "the medium with the file is not there";
+                self.record(
+                    clip.id,
+                    Fact::Held(Hold::for_operator(Reason::SourceAway, cause, now)),
+                )?;
+            }
+            return Ok(());
+        }
         match clip.state() {
             State::Seen => {
                 let is_file = clip.hold.as_ref().is_none_or(|h| h.reason != Reason::NotAFile);

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -30,7 +30,9 @@ use super::signing;
 use super::spool::Spool;
 use super::watch::{Hints, Settling};
 use crate::clip::{Clip, ClipId, Fact, State, Timestamp};
-use crate::edge::{clock, fs, systemd};
+use crate::edge::clock::{self, Instant};
+use crate::edge::work::blocking;
+use crate::edge::{fs, systemd};
 use crate::envelope::selftest;
 use crate::error::chain;
 use crate::hold::{Hold, Reason};
@@ -95,6 +97,8 @@ pub struct Agent {
     /// When a round began last: others' changes were looked for, the service manager was told.
     told: Option<Instant>,
     ledger: Ledger,
+    /// What the two clocks showed in the last round.
+    clocks: (Timestamp, Instant),
     _lock: File,
 }
 
@@ -120,9 +124,14 @@ enum Done {
 }
 
 impl Agent {
-    /// Tests the sealing path, takes the lock, opens queue and spool, and brings them to agree.
+    /// Tests the sealing path, then begins.
     pub fn open(config: Config) -> Result<Agent, AgentError> {
         selftest::run()?;
+        Agent::begin(config)
+    }
+
+    /// Takes the lock, opens queue and spool, and brings them to agree.
+    pub(crate) fn begin(config: Config) -> Result<Agent, AgentError> {
         let lock = state::take_lock(&config.state_dir)?;
         let queue = lost::open_queue(&config.state_dir, &config.dock)?;
         // SQLite made its log just now, and ignores a sync of the folder that fails. FAULTS F-13.
@@ -178,6 +187,7 @@ impl Agent {
             retried,
             told: None,
             ledger,
+            clocks: (clock::now(), Instant::now()),
             _lock: lock,
         })
     }
@@ -200,6 +210,7 @@ impl Agent {
                 self.look_around().await?;
                 self.tell_status()?;
             }
+            self.take_hints();
             self.look_through_due_folders();
             let started = self.start_due_clips().await? + self.start_due_deliveries().await?;
             let is_idle = until == RunUntil::Idle && started == 0 && self.is_idle()?;
@@ -213,10 +224,13 @@ impl Agent {
             // A round begun just before the watchdog is due must not sleep for a whole one more.
             let told = self.told.map_or(round, |told| now.saturating_duration_since(told));
             let rest = rest.min(round.saturating_sub(told));
+            // In this order, so that a simulation does the same each time. Nobody starves: hints
+            // are taken in every round.
             tokio::select! {
-                Some(done) = self.tasks.join_next_with_id() => self.finish(done).await?,
-                () = self.wake.notified() => self.take_hints(),
+                biased;
                 () = stop.notified() => break End::Stopped,
+                Some(done) = self.tasks.join_next_with_id() => self.finish(done).await?,
+                () = self.wake.notified() => {}
                 () = tokio::time::sleep(rest) => {}
             }
         };
@@ -244,10 +258,7 @@ impl Agent {
             let (context, hints) = (Arc::clone(&self.context), Arc::clone(&self.hints));
             let (watch, settling) = (folder.watch.clone(), Arc::clone(&folder.settling));
             self.tasks.spawn(async move {
-                let looked =
-                    tokio::task::spawn_blocking(move || look(&context, &hints, &watch, &settling));
-                let looked = looked.await;
-                let looked = looked.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+                let looked = blocking(move || look(&context, &hints, &watch, &settling)).await;
                 Done::Folder { index, began: now, looked }
             });
         }

@@ -77,10 +77,7 @@ async fn blocking(
     work: impl FnOnce(&Context) -> Result<Vec<Fact>, AgentError> + Send + 'static,
 ) -> Result<Vec<Fact>, AgentError> {
     let context = Arc::clone(context);
-    match tokio::task::spawn_blocking(move || work(&context)).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    crate::edge::work::blocking(move || work(&context)).await
 }
 
 /// What a fault of sealing or erasing means: a hold, or the end of the process.

@@ -180,6 +180,26 @@ fn delays_grow_and_are_bounded() {
     assert_eq!(retry_delay(2, 0.5), Duration::from_secs(2));
 }
 
+#[test]
+fn a_clock_that_was_put_back_makes_nobody_wait_for_years() {
+    let at = |seconds| Until::Time(NOW.plus_seconds(seconds));
+    let held = |seconds| Some(hold(Reason::SpoolFull, at(seconds)));
+    let step = |seconds| {
+        let clip = Clip { hold: held(seconds), ..clip() };
+        next_step(&clip, &policy(EraseWhen::Never), NOW)
+    };
+    assert_eq!(step(900), Step::Wait(NOW.plus_seconds(900)));
+    assert_eq!(step(901), Step::Seal);
+    let push = |seconds| {
+        let mut clip = sealed();
+        let hold = hold(Reason::BucketFailed, at(seconds));
+        apply(&mut clip, Fact::DeliveryHeld { bucket: "a".into(), hold });
+        next_delivery(&clip, "a", &policy(EraseWhen::Never), NOW)
+    };
+    assert_eq!(push(900), Delivering::Later(NOW.plus_seconds(900)));
+    assert_eq!(push(901), Delivering::Now);
+}
+
 fn any_evidence() -> impl Strategy<Value = Evidence> {
     prop_oneof![
         Just(Evidence::Acknowledged),

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::read::Reader;
-use super::{Queue, QueueError, record, rows};
+use super::{Queue, QueueError, look_at_all, record, rows};
 use crate::clip::{Clip, ClipId, Fact, SealedName, Timestamp};
 use crate::edge::bucket::{Part, Upload};
 
@@ -168,15 +168,20 @@ impl Queue {
                      SELECT id, ?1, sealed_at FROM clip WHERE in_spool = 1";
                 tx.execute(sql, [bucket])?;
             }
-            // Deliveries of a queue that is older than this table; and a clock that was put back
-            // must not make one wait for years.
-            let sql = "UPDATE delivery SET due_at = coalesce(hold_until, ?1)
-                 WHERE evidence IS NULL AND (hold_reason IS NULL OR hold_until IS NOT NULL)
-                   AND (due_at IS NULL OR due_at > ?1)
-                   AND clip IN (SELECT id FROM clip WHERE in_spool = 1)";
-            tx.execute(sql, [now.0])?;
-            Ok(())
+            // Deliveries of a queue that is older than this table, too.
+            look_at_waiting(tx, now)
         })
+    }
+
+    /// The clock was put back: what is to be done at a time is looked at now, or it would wait for
+    /// as long as that was.
+    pub async fn clock_went_back(&self, now: Timestamp) -> Result<(), QueueError> {
+        self.ask(move |tx| {
+            look_at_all(tx, now)?;
+            tx.execute("UPDATE leftover SET due_at = ?1 WHERE due_at > ?1", [now.0])?;
+            look_at_waiting(tx, now)
+        })
+        .await
     }
 
     /// As [`Queue::record`], for what was found out of the sealed file of this name. Where the
@@ -364,6 +369,16 @@ fn note_answer(tx: &Connection, answered: Answered) -> Result<(), QueueError> {
         behind_seconds = coalesce(?4, behind_seconds)";
     let Answered { bucket, problem, behind_seconds, at } = answered;
     tx.prepare_cached(sql)?.execute(params![bucket, problem, at.0, behind_seconds])?;
+    Ok(())
+}
+
+/// Has deliveries that wait for a time looked at; those that still have to are put off again.
+fn look_at_waiting(tx: &Connection, now: Timestamp) -> Result<(), QueueError> {
+    let sql = "UPDATE delivery SET due_at = ?1
+         WHERE (due_at > ?1 OR due_at IS NULL AND evidence IS NULL
+             AND (hold_reason IS NULL OR hold_until IS NOT NULL))
+           AND clip IN (SELECT id FROM clip WHERE in_spool = 1)";
+    tx.execute(sql, [now.0])?;
     Ok(())
 }
 

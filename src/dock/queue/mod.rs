@@ -102,12 +102,12 @@ impl QueueError {
 
     /// Whether the disk is full or fails, or reading it did: nothing that an operator configured.
     pub fn is_of_the_disk(&self) -> bool {
-        use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DiskFull, SystemIoFailure};
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DiskFull, ReadOnly, SystemIoFailure};
         match self {
             QueueError::Broken(_) | QueueError::Stopped => true,
             QueueError::Create(error) => is_disks(error),
             QueueError::Sqlite(error) => error.sqlite_error_code().is_some_and(|code| {
-                matches!(code, CannotOpen | DatabaseBusy | DiskFull | SystemIoFailure)
+                matches!(code, CannotOpen | DatabaseBusy | DiskFull | ReadOnly | SystemIoFailure)
             }),
             QueueError::Closed(_)
             | QueueError::Contradiction(_)
@@ -136,9 +136,19 @@ struct Request {
 #[derive(Clone)]
 pub struct Queue {
     path: PathBuf,
-    requests: SyncSender<Request>,
+    writer: Writer,
     /// Why the writer has ended, for all who ask it later.
     failed: Arc<OnceLock<String>>,
+}
+
+/// Who writes.
+#[derive(Clone)]
+enum Writer {
+    /// Whoever asks: a simulation has one thread.
+    #[cfg(test)]
+    Asker(Arc<std::sync::Mutex<Option<Connection>>>),
+    /// A thread of its own.
+    Thread(SyncSender<Request>),
 }
 
 impl Queue {
@@ -153,6 +163,12 @@ impl Queue {
     }
 
     fn start(path: &Path, connection: Connection) -> Queue {
+        #[cfg(test)]
+        if crate::edge::world::current().is_some() {
+            let connection = Arc::new(std::sync::Mutex::new(Some(connection)));
+            let (writer, failed) = (Writer::Asker(connection), Arc::default());
+            return Queue { path: path.to_owned(), writer, failed };
+        }
         let (requests, receiver) = sync_channel(REQUEST_COUNT_MAX);
         let failed = Arc::new(OnceLock::new());
         let cause = Arc::clone(&failed);
@@ -160,7 +176,7 @@ impl Queue {
             .name("queue".into())
             .spawn(move || write(connection, receiver, &cause))
             .expect("a thread can be started");
-        Queue { path: path.to_owned(), requests, failed }
+        Queue { path: path.to_owned(), writer: Writer::Thread(requests), failed }
     }
 
     /// A reading connection of its own.
@@ -170,7 +186,18 @@ impl Queue {
 
     fn send(&self, work: Work) -> Result<oneshot::Receiver<Result<(), QueueError>>, QueueError> {
         let (done, answer) = oneshot::channel();
-        self.requests.send(Request { work, done }).map_err(|_| self.stopped())?;
+        let request = Request { work, done };
+        match &self.writer {
+            #[cfg(test)]
+            Writer::Asker(connection) => {
+                let mut connection = connection.lock().expect("one thread");
+                let Some(open) = connection.as_mut() else { return Err(self.stopped()) };
+                if serve(open, vec![request], &self.failed).is_err() {
+                    *connection = None;
+                }
+            }
+            Writer::Thread(requests) => requests.send(request).map_err(|_| self.stopped())?,
+        }
         Ok(answer)
     }
 
@@ -202,7 +229,12 @@ impl Queue {
         &self,
         work: impl FnOnce(&Connection) -> Result<(), QueueError> + Send + 'static,
     ) -> Result<(), QueueError> {
-        let answer = self.send(Box::new(work))?;
+        #[cfg_attr(not(test), expect(unused_mut, reason = "looked at before it is waited for"))]
+        let mut answer = self.send(Box::new(work))?;
+        #[cfg(test)]
+        if let Ok(done) = answer.try_recv() {
+            return done;
+        }
         answer.blocking_recv().unwrap_or_else(|_| Err(self.stopped()))
     }
 
@@ -316,21 +348,7 @@ fn write(mut connection: Connection, requests: Receiver<Request>, failed: &OnceL
     while let Ok(first) = requests.recv() {
         let mut batch = vec![first];
         batch.extend(requests.try_iter().take(BATCH_SIZE_MAX - 1));
-        let mut answers = Vec::with_capacity(batch.len());
-        let outcome = write_batch(&mut connection, batch, &mut answers);
-        let cause = outcome.err().map(|error| crate::error::chain(&error));
-        if let Some(cause) = &cause {
-            let _ = failed.set(cause.clone());
-        }
-        for (done, result) in answers {
-            let result = match &cause {
-                Some(cause) => Err(QueueError::Broken(cause.clone())),
-                None => result,
-            };
-            // The asker may have been cancelled; its facts are true all the same.
-            let _ = done.send(result);
-        }
-        if cause.is_some() {
+        if serve(&mut connection, batch, failed).is_err() {
             // What is durable is no longer known: end, so that the process ends and starts again
             // from the disk. FAULTS F-13.
             return close_as_it_is(&connection);
@@ -347,6 +365,29 @@ fn write(mut connection: Connection, requests: Receiver<Request>, failed: &OnceL
 fn close_as_it_is(connection: &Connection) {
     // Nothing is left to be done where even this fails.
     let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+}
+
+/// Writes a batch, then answers whoever asked.
+fn serve(
+    connection: &mut Connection,
+    batch: Vec<Request>,
+    failed: &OnceLock<String>,
+) -> Result<(), QueueError> {
+    let mut answers = Vec::with_capacity(batch.len());
+    let outcome = write_batch(connection, batch, &mut answers);
+    let cause = outcome.as_ref().err().map(|error| crate::error::chain(error));
+    if let Some(cause) = &cause {
+        let _ = failed.set(cause.clone());
+    }
+    for (done, result) in answers {
+        let result = match &cause {
+            Some(cause) => Err(QueueError::Broken(cause.clone())),
+            None => result,
+        };
+        // The asker may have been cancelled; its facts are true all the same.
+        let _ = done.send(result);
+    }
+    outcome
 }
 
 type Answers = Vec<(oneshot::Sender<Result<(), QueueError>>, Result<(), QueueError>)>;
@@ -370,6 +411,10 @@ fn write_batch(
             Ok(savepoint.commit()?)
         });
         answers.push((done, result));
+    }
+    #[cfg(test)]
+    if let Some(world) = crate::edge::world::current() {
+        world.commit().map_err(|error| QueueError::Corrupt(error.to_string()))?;
     }
     Ok(tx.commit()?)
 }

@@ -199,17 +199,20 @@ fn save_deliveries(connection: &Connection, clip: &Clip) -> Result<(), QueueErro
         deliveries::give_up(connection, clip.id, None)?;
         connection.prepare_cached("DELETE FROM delivery WHERE clip = ?1")?.execute([clip.id.0])?;
     }
-    // Without a word about it, a delivery stays due when it was.
+    // Without a word about it, a delivery stays due when it was; one with a receipt only where an
+    // operator wants a better one.
     let sql = "INSERT INTO delivery (clip, bucket, evidence, stored_at, hold_reason, hold_until,
           hold_since, hold_attempts, hold_cause, due_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, iif(?10, NULL, coalesce(?6, ?11)))
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
+          iif(?10 OR ?3 IS NOT NULL, NULL, coalesce(?6, ?11)))
         ON CONFLICT DO UPDATE SET evidence = ?3, stored_at = ?4, hold_reason = ?5, hold_until = ?6,
           hold_since = ?7, hold_attempts = ?8, hold_cause = ?9,
-          due_at = iif(?10, NULL, coalesce(?6, due_at, ?11))";
+          due_at = CASE WHEN ?10 THEN NULL WHEN ?3 IS NULL THEN coalesce(?6, due_at, ?11)
+            WHEN evidence IS ?3 THEN due_at END";
     let mut statement = connection.prepare_cached(sql)?;
     for Delivery { bucket, receipt, hold } in &clip.deliveries {
         let waits_for_operator = hold.as_ref().is_some_and(|hold| hold.until == Until::Operator);
-        let is_never = receipt.is_some() || waits_for_operator || !in_spool;
+        let is_never = waits_for_operator || !in_spool;
         let hold = HoldColumns::new(hold.as_ref());
         statement.execute(params![
             clip.id.0,

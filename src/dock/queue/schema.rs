@@ -169,7 +169,15 @@ pub(super) fn create(path: &Path, beginning: Beginning) -> Result<Connection, Qu
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(".unfinished");
         let unfinished = Path::new(&unfinished);
-        // Over the one that an earlier attempt may have left.
+        // Over the one that an earlier attempt may have left, and without its log.
+        for suffix in ["-wal", "-shm"] {
+            let mut beside = unfinished.as_os_str().to_owned();
+            beside.push(suffix);
+            match fs::remove_file(Path::new(&beside)) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.map_err(QueueError::Create)?,
+            }
+        }
         let file = fs::begin_private(unfinished).map_err(QueueError::Create)?;
         fill(unfinished, beginning.clone())?;
         fs::publish(&file, unfinished, path).map_err(QueueError::Create)?;
@@ -177,12 +185,13 @@ pub(super) fn create(path: &Path, beginning: Beginning) -> Result<Connection, Qu
     open(path, &beginning.dock)
 }
 
-/// Makes an empty file a queue. It needs no journal: until it has its name nobody reads it.
+/// Makes an empty file a queue. It is in WAL mode before it has its name: to change it later takes a
+/// journal that only a writer could undo.
 fn fill(path: &Path, beginning: Beginning) -> Result<(), QueueError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     // Room taken back in steps: only settable now.
-    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = MEMORY;")?;
+    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;")?;
     let instance = random_hex();
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute_batch(&format!(
@@ -190,7 +199,9 @@ fn fill(path: &Path, beginning: Beginning) -> Result<(), QueueError> {
          PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION};"
     ))?;
     log::begin(&tx, beginning, clock::now())?;
-    Ok(tx.commit()?)
+    tx.commit()?;
+    // Closing moves everything from the log into the file, and removes the log.
+    Ok(connection.close().map_err(|(_, error)| error)?)
 }
 
 /// Brings a queue of an earlier dockseal up to date; a later one was refused before.

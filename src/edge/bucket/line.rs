@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -25,7 +25,7 @@ use reqwest::{Method, StatusCode};
 
 use super::BucketError;
 use super::trouble::{LineError, Trouble};
-use crate::edge::clock;
+use crate::edge::clock::{self, Instant};
 use crate::edge::limit::Limiter;
 
 mod body;

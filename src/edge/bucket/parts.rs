@@ -213,7 +213,7 @@ impl Job<'_> {
     async fn begin(&self) -> Result<Upload, BucketError> {
         let id =
             self.store.create_multipart(self.put.key).await.map_err(BucketError::from_store)?;
-        let least = self.put.size.div_ceil(PART_COUNT_MAX).next_multiple_of(1 << 20);
+        let least = self.put.size.div_ceil(PART_COUNT_MAX).next_multiple_of(1 << 10);
         let part_size = part_size(self.line).max(least);
         let (parts, is_completing, replaces) = (Vec::new(), false, self.put.replaces);
         let upload = Upload { id, part_size, parts, is_completing, replaces };

@@ -6,7 +6,7 @@ use crate::dock::queue::Beginning;
 use crate::hold::{Hold, Reason, Until};
 
 struct Place {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     queue: Queue,
     reader: Reader,
     runtime: tokio::runtime::Runtime,
@@ -19,7 +19,7 @@ fn place(count: u8, buckets: &[&str]) -> Place {
     let queue = Queue::create(&dir.path().join("queue.db"), beginning).expect("created");
     let reader = queue.reader().expect("opened");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("built");
-    let place = Place { _dir: dir, queue, reader, runtime };
+    let place = Place { dir, queue, reader, runtime };
     place.configure(buckets);
     for byte in 1..=count {
         place.seal(byte);
@@ -124,6 +124,40 @@ fn what_waited_for_a_bucket_is_released_when_it_works_again() {
     place.runtime.block_on(release).expect("released");
     assert_eq!(place.due("a", Order::FlaggedFirst), [1]);
     assert!(place.reader.held().expect("read").is_empty());
+}
+
+#[test]
+fn a_clock_that_was_put_back_leaves_nothing_for_later() {
+    let place = place(2, &["a"]);
+    let until = Until::Time(Timestamp(5000));
+    let hold = Hold { until, ..Hold::for_operator(Reason::BucketFailed, "x", Timestamp(1)) };
+    let fact = Fact::DeliveryHeld { bucket: "a".into(), hold };
+    place.queue.record_blocking(ClipId(1), vec![fact]).expect("recorded");
+    let turn = place.queue.turn_over(ClipId(2), "a".into(), Timestamp(7000));
+    place.runtime.block_on(turn).expect("over");
+    assert!(place.due("a", Order::FlaggedFirst).is_empty());
+    place.runtime.block_on(place.queue.clock_went_back(Timestamp(90))).expect("noted");
+    assert_eq!(place.due("a", Order::FlaggedFirst), [1, 2]);
+}
+
+#[test]
+fn a_better_receipt_that_an_operator_asked_for_is_not_forgotten() {
+    let place = place(1, &["a"]);
+    let evidence = crate::clip::Evidence::Acknowledged;
+    let receipt = Receipt { bucket: "a".into(), evidence, stored_at: Timestamp(9) };
+    let hold = Hold::for_operator(Reason::ReceiptWeak, "x", Timestamp(1));
+    let weak = Fact::DeliveryHeld { bucket: "a".into(), hold };
+    let facts = vec![Fact::Acknowledged(receipt), weak];
+    place.queue.record_blocking(ClipId(1), facts).expect("recorded");
+    assert!(place.due("a", Order::FlaggedFirst).is_empty());
+    let path = place.dir.path().join("queue.db");
+    let mut operator = crate::dock::queue::Operator::open(&path, "dock-1").expect("opened");
+    operator.retry(ClipId(1), Timestamp(50)).expect("asked for");
+    assert_eq!(place.due("a", Order::FlaggedFirst), [1]);
+    // Something else becomes true of the clip before the delivery is tried.
+    let gone = Fact::Gone { plaintext: crate::clip::Plaintext::Absent, at: Timestamp(60) };
+    place.queue.record_blocking(ClipId(1), vec![gone]).expect("recorded");
+    assert_eq!(place.due("a", Order::FlaggedFirst), [1]);
 }
 
 #[test]
