@@ -82,10 +82,7 @@ impl Spool {
         }
         let path = self.folder.join(UNFINISHED).join(format!("{number}.age"));
         // Left by an attempt that failed in this same process.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed.map_err(SpoolError::Write)?,
-        }
+        fs::remove_if_there(&path).map_err(SpoolError::Write)?;
         let file = fs::create_private(&path).map_err(SpoolError::Write)?;
         let out = BufWriter::with_capacity(1 << 20, Written(file));
         Ok(Draft { out, path, is_published: false })
@@ -142,16 +139,13 @@ impl Spool {
     /// says of the clip tells the next start to remove them again.
     pub fn remove(&self, name: SealedName) -> io::Result<()> {
         for path in [self.path(name), self.sidecar_path(name)] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                removed => removed?,
-            }
+            fs::remove_if_there(&path)?;
         }
         Ok(())
     }
 
-    /// Makes durable which sealed files are there: what was removed, and what a process renamed that
-    /// ended before it did this. Its bytes were synced before that.
+    /// Makes durable which sealed files are there: what was removed, and what a process renamed
+    /// that ended before it did this. Its bytes were synced before that.
     pub fn sync(&self) -> io::Result<()> {
         fs::sync_folder(&self.folder)
     }

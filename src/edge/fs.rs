@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
@@ -13,6 +13,9 @@ use rustix::io::Errno;
 use crate::clip::Generation;
 
 mod change;
+mod pattern;
+
+pub use pattern::name_matches;
 
 pub use change::Written;
 
@@ -95,6 +98,14 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
 /// Removes a file; a folder's sync makes it durable.
 pub fn remove_file(path: &Path) -> io::Result<()> {
     change::remove(CWD, path)
+}
+
+/// Removes a file where there is one.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Renames a file over whatever has the new name.
@@ -420,44 +431,11 @@ pub fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Whether a name matches a pattern, in which `*` stands for any bytes and nothing else is special.
-pub fn name_matches(pattern: &str, name: &OsStr) -> bool {
-    let mut rest = name.as_bytes();
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or("").as_bytes();
-    let Some(after) = rest.strip_prefix(first) else { return false };
-    rest = after;
-    let mut parts: Vec<_> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        let part = part.as_bytes();
-        if part.is_empty() {
-            continue;
-        }
-        let Some(at) = rest.windows(part.len()).position(|window| window == part) else {
-            return false;
-        };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
     use std::os::unix::fs::symlink;
-
-    #[test]
-    fn patterns_match_as_in_a_shell() {
-        let matches = |pattern, name: &str| name_matches(pattern, OsStr::new(name));
-        assert!(matches("*.part", "a.mp4.part") && matches("*.part", ".part"));
-        assert!(!matches("*.part", "a.partly") && !matches("*.part", "part"));
-        assert!(matches(".~*", ".~lock") && !matches(".~*", "a.~"));
-        assert!(matches("a*b*c", "a--b--c") && !matches("a*b*c", "acb"));
-        assert!(matches("exact", "exact") && !matches("exact", "exactly"));
-        assert!(matches("*", "") && matches("**", "x"));
-    }
 
     #[test]
     fn publishing_never_replaces() {

@@ -20,6 +20,7 @@ mod check;
 mod dice;
 mod disk;
 mod episode;
+mod nights;
 mod plan;
 mod truth;
 mod weather;

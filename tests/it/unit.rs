@@ -52,8 +52,8 @@ fn prepare(here: &Path, server: &Seaweed, url: &str) {
     std::fs::write(here.join("credential"), secrets).unwrap();
 }
 
-/// What the drill found out.
-fn drill(here: &Path) -> BTreeMap<String, String> {
+/// What the drill found out, and what was said meanwhile.
+fn drill(here: &Path) -> (BTreeMap<String, String>, String) {
     // A session of its own: nothing that systemd does to a terminal reaches ours.
     let namespaces = ["--pid", "--mount", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child"];
     let mut boot = Command::new("timeout");
@@ -62,10 +62,9 @@ fn drill(here: &Path) -> BTreeMap<String, String> {
     let ended = Finished::new(boot.output().unwrap());
     let facts = std::fs::read_to_string(here.join("facts")).unwrap_or_default();
     let said = std::fs::read_to_string(here.join("said.log")).unwrap_or_default();
-    // Shown where the test fails.
-    println!("{ended:?}\n{facts}\n{said}");
+    let said = format!("{ended:?}\n{facts}\n{said}");
     let pairs = facts.lines().filter_map(|line| line.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    (pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), said)
 }
 
 #[test]
@@ -75,7 +74,7 @@ fn the_unit_lets_the_dock_do_its_whole_job_and_nothing_else() {
     let url = server.url("unit");
     let here = scratch();
     prepare(here.path(), server, &url);
-    let facts = drill(here.path());
+    let (facts, said) = drill(here.path());
     let fact = |name: &str| facts.get(name).map_or("", String::as_str);
     for name in [
         "started",
@@ -88,10 +87,10 @@ fn the_unit_lets_the_dock_do_its_whole_job_and_nothing_else() {
         "probe.write-in-watch-folder",
         "probe.internet-socket",
     ] {
-        assert_eq!(fact(name), "yes", "{name}");
+        assert_eq!(fact(name), "yes", "{name}\n{said}");
     }
     for name in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-        assert_eq!(fact(name), "0000000000000000", "{name}");
+        assert_eq!(fact(name), "0000000000000000", "{name}\n{said}");
     }
     assert_eq!((fact("NoNewPrivs"), fact("Seccomp")), ("1", "2"));
     let allowed: Vec<_> = facts
@@ -100,8 +99,8 @@ fn the_unit_lets_the_dock_do_its_whole_job_and_nothing_else() {
         .map(|(name, _)| name.as_str())
         .collect();
     let needed = ["probe.internet-socket", "probe.write-in-state", "probe.write-in-watch-folder"];
-    assert_eq!(allowed, needed, "of {} that were tried", facts.len());
-    assert_eq!((fact("result"), fact("refusals")), ("success", "0"));
+    assert_eq!(allowed, needed, "{said}");
+    assert_eq!((fact("result"), fact("refusals")), ("success", "0"), "{said}");
     let clips = server.keys(&url).into_iter().filter(|key| key.ends_with(".age"));
     assert_eq!(clips.count(), 4);
 }

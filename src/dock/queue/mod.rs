@@ -1,6 +1,7 @@
 //! The queue: the SQLite database of what is true of each clip, and its one writing thread.
 
 mod deliveries;
+mod error;
 mod limits;
 mod log;
 mod lost;
@@ -9,6 +10,7 @@ mod rows;
 mod schema;
 
 pub use deliveries::{Answered, DueDelivery, Leftover, Order};
+pub use error::QueueError;
 pub use log::{Beginning, Numbered, Published};
 pub use lost::Lost;
 pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
@@ -18,112 +20,16 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use crate::clip::{
-    Clip, ClipId, Contradiction, Fact, Generation, Plaintext, SealedFile, Timestamp,
-};
+use crate::clip::{Clip, ClipId, Fact, Generation, Plaintext, SealedFile, Timestamp};
 use crate::custody::entry::Event;
-use crate::edge::fs::is_disks;
 
 /// Requests that may wait for the writer; more make their senders wait.
 const REQUEST_COUNT_MAX: usize = 1024;
 /// Requests that one transaction takes at most.
 const BATCH_SIZE_MAX: usize = 256;
-
-/// Why the queue could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    /// The writer could not make facts durable, and has ended.
-    #[error("{0}")]
-    Broken(String),
-    /// This user may not see whether there is one.
-    #[error("cannot look into its folder")]
-    Closed(#[source] std::io::Error),
-    /// The fact and the queue cannot both be true; nothing was recorded.
-    #[error(transparent)]
-    Contradiction(#[from] Contradiction),
-    /// Its file could not be made.
-    #[error("it cannot be made")]
-    Create(#[source] std::io::Error),
-    /// The database contradicts itself.
-    #[error("the queue is corrupt: {0}")]
-    Corrupt(String),
-    /// The file belongs to another program.
-    #[error("the file is not a queue of dockseal")]
-    Foreign,
-    /// There is none.
-    #[error("there is no queue")]
-    Missing,
-    /// No such clip, or not in a state for it.
-    #[error("there is no such clip, or it is not one that this can be done to")]
-    NoClip,
-    /// SQLite did not take the settings that durability rests on.
-    #[error("the file system does not support the queue: journal {mode}, sync {synchronous}")]
-    NotDurable {
-        /// `journal_mode` as read back.
-        mode: String,
-        /// `synchronous` as read back.
-        synchronous: i64,
-    },
-    /// SQLite failed: a full or failing disk.
-    #[error("the queue's database failed")]
-    Sqlite(#[from] rusqlite::Error),
-    /// The writing thread has ended after an earlier error.
-    #[error("the queue's writer has stopped")]
-    Stopped,
-    /// A schema of another version of dockseal.
-    #[error(
-        "the queue has schema {found}, this dockseal knows {known}: {}",
-        version_advice(*found < *known)
-    )]
-    Version {
-        /// What the file says.
-        found: i64,
-        /// What this code knows.
-        known: i64,
-    },
-}
-
-impl QueueError {
-    /// Whether the file is no longer a database that can be read, however often it is tried.
-    pub fn is_damage(&self) -> bool {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        match self {
-            QueueError::Corrupt(_) => true,
-            QueueError::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
-                matches!(error.code, DatabaseCorrupt | NotADatabase)
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the disk is full or fails, or reading it did: nothing that an operator configured.
-    pub fn is_of_the_disk(&self) -> bool {
-        use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DiskFull, ReadOnly, SystemIoFailure};
-        match self {
-            QueueError::Broken(_) | QueueError::Stopped => true,
-            QueueError::Create(error) => is_disks(error),
-            QueueError::Sqlite(error) => error.sqlite_error_code().is_some_and(|code| {
-                matches!(code, CannotOpen | DatabaseBusy | DiskFull | ReadOnly | SystemIoFailure)
-            }),
-            QueueError::Closed(_)
-            | QueueError::Contradiction(_)
-            | QueueError::Corrupt(_)
-            | QueueError::Foreign
-            | QueueError::Missing
-            | QueueError::NoClip
-            | QueueError::NotDurable { .. }
-            | QueueError::Version { .. } => false,
-        }
-    }
-}
-
-fn version_advice(is_older: bool) -> &'static str {
-    if is_older { "the daemon brings it up to date" } else { "install a newer dockseal" }
-}
 
 type Work = Box<dyn FnOnce(&Connection) -> Result<(), QueueError> + Send>;
 
@@ -351,20 +257,11 @@ fn write(mut connection: Connection, requests: Receiver<Request>, failed: &OnceL
         if serve(&mut connection, batch, failed).is_err() {
             // What is durable is no longer known: end, so that the process ends and starts again
             // from the disk. FAULTS F-13.
-            return close_as_it_is(&connection);
+            return;
         }
     }
     // A checkpoint at a clean end keeps the next start quick; without it the WAL is replayed.
-    let closing = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
-    if closing.is_err() {
-        close_as_it_is(&connection);
-    }
-}
-
-/// Lets closing write nothing: it would sync the same files once more.
-fn close_as_it_is(connection: &Connection) {
-    // Nothing is left to be done where even this fails.
-    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    let _ = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
 }
 
 /// Writes a batch, then answers whoever asked.

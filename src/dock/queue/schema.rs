@@ -173,10 +173,7 @@ pub(super) fn create(path: &Path, beginning: Beginning) -> Result<Connection, Qu
         for suffix in ["-wal", "-shm"] {
             let mut beside = unfinished.as_os_str().to_owned();
             beside.push(suffix);
-            match fs::remove_file(Path::new(&beside)) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                removed => removed.map_err(QueueError::Create)?,
-            }
+            fs::remove_if_there(Path::new(&beside)).map_err(QueueError::Create)?;
         }
         let file = fs::begin_private(unfinished).map_err(QueueError::Create)?;
         fill(unfinished, beginning.clone())?;
@@ -185,8 +182,8 @@ pub(super) fn create(path: &Path, beginning: Beginning) -> Result<Connection, Qu
     open(path, &beginning.dock)
 }
 
-/// Makes an empty file a queue. It is in WAL mode before it has its name: to change it later takes a
-/// journal that only a writer could undo.
+/// Makes an empty file a queue. It is in WAL mode before it has its name: to change it later takes
+/// a journal that only a writer could undo.
 fn fill(path: &Path, beginning: Beginning) -> Result<(), QueueError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
@@ -200,7 +197,8 @@ fn fill(path: &Path, beginning: Beginning) -> Result<(), QueueError> {
     ))?;
     log::begin(&tx, beginning, clock::now())?;
     tx.commit()?;
-    // Closing moves everything from the log into the file, and removes the log.
+    // All of it into the file itself: closing would do so too, and say nothing where it failed.
+    connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
     Ok(connection.close().map_err(|(_, error)| error)?)
 }
 
@@ -276,6 +274,8 @@ fn plan_once(connection: &Connection) -> Result<(), QueueError> {
 fn prepare(connection: &Connection) -> Result<(), QueueError> {
     connection.busy_timeout(std::time::Duration::from_secs(30))?;
     plan_once(connection)?;
+    // Closing after a sync that failed would sync the same log again. FAULTS F-13.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 33554432;
