@@ -401,8 +401,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes a folder where it is empty. A power cut may bring it back.
+    /// Removes a folder where it is empty. A power cut may bring it back, but nothing in it.
     pub fn remove_empty_folder(&self, path: &Path) -> io::Result<()> {
+        change::sync(&self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
         let (folder, name) = self.open_parent(path)?;
         change::remove_folder(&folder, Path::new(&name))
     }
