@@ -36,7 +36,8 @@ fn clean_up() {
     ONCE.call_once(mounted::clean_up);
 }
 
-/// The ways in which a dock may be laid out, each a fifth of the images.
+/// The ways in which a dock may be laid out, each with as many images. The last one is tried in
+/// depth only: without its journal ext4 does not keep what it promised (docs/faults.md §5).
 const WAYS: [(Layout, &str); 5] = [
     (Layout::OneDisk, "when-stored"),
     (Layout::OneDisk, "when-sealed"),
@@ -51,7 +52,8 @@ fn a_power_cut_at_any_flush_loses_nothing_and_erases_nothing_early() {
     clean_up();
     let (began, random) = (Instant::now(), Random::new());
     let seed = random.0;
-    let images = depth(200, 1000) / WAYS.len();
+    let ways = &WAYS[..depth(WAYS.len() - 1, WAYS.len())];
+    let images = depth(200, 1000) / ways.len();
     let part = |ways: &[(Layout, &'static str)]| {
         let mut tally = Tally::default();
         for (layout, erase) in ways {
@@ -65,8 +67,8 @@ fn a_power_cut_at_any_flush_loses_nothing_and_erases_nothing_early() {
     };
     // Two at a time: most of an image's time is waiting.
     let tally = std::thread::scope(|scope| {
-        let second = scope.spawn(|| part(&WAYS[2..]));
-        let first = part(&WAYS[..2]);
+        let second = scope.spawn(|| part(&ways[2..]));
+        let first = part(&ways[..2]);
         first + second.join().expect("its message was shown")
     });
     say(&format!("power: {tally}, {} s, seed {seed}", began.elapsed().as_secs()));
