@@ -360,6 +360,13 @@ impl Clip {
         Ok(())
     }
 
+    /// The clip as it is once these facts are true of it.
+    pub fn with(&self, facts: &[Fact]) -> Result<Clip, Contradiction> {
+        let mut clip = self.clone();
+        facts.iter().try_for_each(|fact| clip.apply(fact.clone()))?;
+        Ok(clip)
+    }
+
     /// The delivery to a bucket, if any was tried.
     pub fn delivery(&self, bucket: &str) -> Option<&Delivery> {
         self.deliveries.iter().find(|delivery| delivery.bucket == bucket)

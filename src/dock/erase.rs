@@ -17,7 +17,8 @@ pub fn quarantine_name(instance: &str, id: ClipId) -> OsString {
     OsString::from(format!("{instance}-{id}"))
 }
 
-/// Removes the plaintext of one clip and says what became of it.
+/// Removes the plaintext of one clip and says what became of it. `moved` is its name in
+/// [`quarantine`].
 ///
 /// Move into a private folder of the same file system, compare what was moved, remove, sync. The
 /// folder stays for the next clip: to make it durably takes as long as to erase one. The
@@ -29,11 +30,9 @@ pub fn erase(
     folder: &Folder,
     path: &Path,
     generation: &Generation,
-    place: &OsString,
+    moved: &Path,
 ) -> Result<Plaintext, EraseFault> {
-    let quarantine = quarantine(folder, path).map_err(EraseFault::Look)?;
-    let moved = quarantine.join(place);
-    if folder.look(&moved).map_err(EraseFault::Look)?.is_none() {
+    if folder.look(moved).map_err(EraseFault::Look)?.is_none() {
         let Some(facts) = folder.look(path).map_err(EraseFault::Look)? else {
             // Not there. A file that was removed leaves its folder's device behind; a medium that
             // was pulled does not.
@@ -43,7 +42,7 @@ pub fn erase(
             }
             // Perhaps we removed it, and ended before that was durable: what is called gone must
             // not come back after a power cut.
-            folder.sync_towards(&moved).map_err(EraseFault::Remove)?;
+            folder.sync_towards(moved).map_err(EraseFault::Remove)?;
             folder.sync_towards(path).map_err(EraseFault::Remove)?;
             return Ok(Plaintext::Absent);
         };
@@ -53,11 +52,12 @@ pub fn erase(
         if facts.links != 1 {
             return Err(EraseFault::HardLinked { links: facts.links });
         }
+        let quarantine = moved.parent().unwrap_or(Path::new(""));
         let top = quarantine.parent().unwrap_or(Path::new(""));
         folder.create_private(top, QUARANTINE.as_ref()).map_err(EraseFault::Move)?;
-        folder.rename(path, &moved).map_err(EraseFault::Move)?;
+        folder.rename(path, moved).map_err(EraseFault::Move)?;
     }
-    remove_moved(folder, path, generation, &moved)
+    remove_moved(folder, path, generation, moved)
 }
 
 /// Where a clip is moved to before it is removed: the highest folder on its file system. A
@@ -190,9 +190,11 @@ mod tests {
     }
 
     fn erase_it(fixture: &Fixture) -> Result<Plaintext, EraseFault> {
-        let place = quarantine_name("feed", ClipId(1));
-        let erased =
-            erase(proof(), &fixture.folder, Path::new("cam/a.mp4"), &fixture.generation, &place);
+        let Fixture { folder, generation, .. } = fixture;
+        let path = Path::new("cam/a.mp4");
+        let moved = quarantine(folder, path).map_err(EraseFault::Look)?;
+        let moved = moved.join(quarantine_name("feed", ClipId(1)));
+        let erased = erase(proof(), folder, path, generation, &moved);
         let _ = fixture.folder.remove_empty_folder(Path::new(QUARANTINE));
         erased
     }

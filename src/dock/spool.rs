@@ -144,8 +144,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Makes durable which sealed files are there: what was removed, and what a process renamed
-    /// that ended before it did this. Its bytes were synced before that.
+    /// Makes removals durable.
     pub fn sync(&self) -> io::Result<()> {
         fs::sync_folder(&self.folder)
     }

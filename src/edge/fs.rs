@@ -31,13 +31,6 @@ pub fn create_over(path: &Path) -> io::Result<File> {
     Ok(File::from(fd))
 }
 
-/// As [`create_private`], but empties the one that may be there.
-pub fn begin_private(path: &Path) -> io::Result<File> {
-    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let fd = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?;
-    Ok(File::from(fd))
-}
-
 /// As [`create_private`], readable by all: what a folder bucket holds is for other users to read.
 pub fn create_public(path: &Path) -> io::Result<File> {
     let file = create_private(path)?;

@@ -6,14 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::state::{AgentError, files, remembered_head};
-use crate::dock::queue::{Beginning, Queue, QueueError};
+use crate::dock::queue::{Beginning, Queue, QueueError, beside};
 use crate::dock::spool::Spool;
 use crate::edge::fs;
 use crate::error::chain;
-
-/// The database and what SQLite keeps beside it. They belong together: a `-wal` beside another
-/// database would be taken for its own.
-const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// Opens the queue of a dock. One that is lost is replaced by a new one, which erases nothing until
 /// an operator acknowledges it; the damaged files are kept.
@@ -44,8 +40,9 @@ pub(super) fn open_queue(state_dir: &Path, dock: &str) -> Result<Queue, AgentErr
 
 /// The files of a queue that are there.
 fn left(state_dir: &Path) -> Vec<PathBuf> {
-    let beside = |suffix| state_dir.join(format!("{}{suffix}", files::QUEUE));
-    FILES.into_iter().map(beside).filter(|path| path.exists()).collect()
+    let queue = state_dir.join(files::QUEUE);
+    let beside = beside(&queue);
+    [queue].into_iter().chain(beside).filter(|path| path.exists()).collect()
 }
 
 /// Whether all of it can be read.

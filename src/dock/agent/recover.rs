@@ -31,7 +31,6 @@ pub(super) fn recover(context: &Context) -> Result<(), AgentError> {
             continue;
         }
         tracing::warn!(digest = %sealed.name, "adopting a sealed file that no clip owns");
-        context.spool.sync().map_err(halt)?;
         let unknown = Generation {
             device_number: 0,
             inode_number: 0,

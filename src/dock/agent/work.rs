@@ -203,16 +203,13 @@ pub(super) fn damaged(
 
 /// Erases a clip's plaintext, and removes its sealed file where nothing else needs it: one
 /// transaction for both facts.
-fn erase_clip(
-    context: &Context,
-    mut clip: Clip,
-    proof: EraseProof,
-) -> Result<Vec<Fact>, AgentError> {
+fn erase_clip(context: &Context, clip: Clip, proof: EraseProof) -> Result<Vec<Fact>, AgentError> {
     let Source { folder, path } = clip.source.as_ref().expect("proven to be present");
     let place = quarantine_name(&context.instance, clip.id);
     let erased = Folder::open(folder).map_err(EraseFault::Look).and_then(|opened| {
         let quarantine = quarantine(&opened, path).map_err(EraseFault::Look)?;
-        let erased = erase(proof, &opened, path, &clip.generation, &place);
+        let moved = quarantine.join(&place);
+        let erased = erase(proof, &opened, path, &clip.generation, &moved);
         context.erasing.tidy(folder, quarantine);
         erased
     });
@@ -222,9 +219,8 @@ fn erase_clip(
     };
     tracing::info!(clip = clip.id.0, plaintext = plaintext.word(), "plaintext gone");
     let now = clock::now();
-    let gone = Fact::Gone { plaintext, at: now };
-    clip.apply(gone.clone()).expect("a sealed clip, whose plaintext was there");
-    let mut facts = vec![gone];
+    let mut facts = vec![Fact::Gone { plaintext, at: now }];
+    let clip = clip.with(&facts).expect("a sealed clip, whose plaintext was there");
     if next_step(&clip, &context.policy(&clip), now) == Step::Unspool {
         facts.extend(unspool(context, &clip)?);
     }

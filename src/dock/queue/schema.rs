@@ -1,6 +1,6 @@
 //! The queue's tables, and the checks before a database is touched.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -160,6 +160,16 @@ CREATE TABLE leftover (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What SQLite keeps beside a database: its write-ahead log, and the index of that. They belong
+/// together: a log beside another database would be taken for its own.
+pub fn beside(path: &Path) -> [PathBuf; 2] {
+    ["-wal", "-shm"].map(|suffix| {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(suffix);
+        PathBuf::from(beside)
+    })
+}
+
 /// Creates the database and begins its log; an existing one is opened as it is.
 ///
 /// It is made under another name: what was cut short by a full disk or a power cut is no queue,
@@ -170,12 +180,10 @@ pub(super) fn create(path: &Path, beginning: Beginning) -> Result<Connection, Qu
         unfinished.push(".unfinished");
         let unfinished = Path::new(&unfinished);
         // Over the one that an earlier attempt may have left, and without its log.
-        for suffix in ["-wal", "-shm"] {
-            let mut beside = unfinished.as_os_str().to_owned();
-            beside.push(suffix);
-            fs::remove_if_there(Path::new(&beside)).map_err(QueueError::Create)?;
+        for path in beside(unfinished) {
+            fs::remove_if_there(&path).map_err(QueueError::Create)?;
         }
-        let file = fs::begin_private(unfinished).map_err(QueueError::Create)?;
+        let file = fs::create_over(unfinished).map_err(QueueError::Create)?;
         fill(unfinished, beginning.clone())?;
         fs::publish(&file, unfinished, path).map_err(QueueError::Create)?;
     }
