@@ -10,25 +10,13 @@ mod replay;
 mod site;
 mod truth;
 
-use std::io::Write;
 use std::sync::Once;
 use std::time::Instant;
 
-use crate::support::random::Random;
+use crate::chance::{Random, depth, say};
 use crate::support::tools::needs;
 use campaign::{Campaign, Tally};
 use site::Layout;
-
-/// What the tests try at each depth.
-fn depth(tests_run: usize, deep: usize) -> usize {
-    if std::env::var_os("DOCKSEAL_DEEP").is_some() { deep } else { tests_run }
-}
-
-/// Past the test runner, which would capture it: the figures are what the test is for.
-fn say(line: &str) {
-    let line = format!("{line}\n");
-    std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
-}
 
 /// Once a process, before anything is mounted.
 fn clean_up() {
@@ -51,7 +39,7 @@ fn a_power_cut_at_any_flush_loses_nothing_and_erases_nothing_early() {
     needs!(Ext4, Fuse, Loop, Root, Setpriv);
     clean_up();
     let (began, random) = (Instant::now(), Random::new());
-    let seed = random.0;
+    let seed = random.seed();
     let ways = &WAYS[..depth(WAYS.len() - 1, WAYS.len())];
     let images = depth(200, 1000) / ways.len();
     let part = |ways: &[(Layout, &'static str)]| {
@@ -60,7 +48,7 @@ fn a_power_cut_at_any_flush_loses_nothing_and_erases_nothing_early() {
             // Of its own, so that one way can be repeated without those before it.
             let number =
                 WAYS.iter().position(|way| way == &(*layout, *erase)).expect("one of them");
-            let mut campaign = Campaign::new(*layout, erase, Random(seed + number as u64));
+            let mut campaign = Campaign::new(*layout, erase, Random::of(seed + number as u64));
             campaign.run(images, &mut tally);
         }
         tally

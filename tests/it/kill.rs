@@ -117,7 +117,7 @@ fn kill_once(
     run_takes: &mut Duration,
     seen: &mut BTreeMap<String, usize>,
 ) {
-    let seed = random.0;
+    let seed = random.seed();
     let work = scratch();
     let (identity, recipient) = keys(work.path());
     let mut choices = Choices::new(&recipient, place.bucket.clone());

@@ -102,7 +102,7 @@ impl Campaign {
                 tally.reordered += 1;
                 self.recording.within_epoch(&mut self.random)
             };
-            let seed = self.random.0;
+            let seed = self.random.seed();
             let left = self.recording.left(cut, &mut self.random);
             let wrong = self.check(&left, tally);
             if !wrong.is_empty() {

@@ -101,7 +101,7 @@ fn a_disk_that_fails_anywhere_halts_the_daemon_and_loses_nothing() {
     clean_up();
     let began = Instant::now();
     let mut failures = Failures::new(Layout::OneDisk, "when-sealed");
-    let seed = failures.random.0;
+    let seed = failures.random.seed();
     let (mut hit, mut halted) = (0, 0);
     for number in 0..depth(30, 200) {
         let random = &mut failures.random;
