@@ -317,7 +317,9 @@ impl Episode {
         let armed = {
             let state = &mut *self.world.state();
             state.tried("recovered twice");
-            (state.crash_in.take(), state.sync_fails_in.take(), std::mem::take(&mut state.is_full))
+            let full_and_reads = (state.is_full, state.reads_fail);
+            (state.is_full, state.reads_fail) = (false, 0);
+            (state.crash_in.take(), state.sync_fails_in.take(), full_and_reads)
         };
         let mut rows = Vec::new();
         for _ in 0..2 {
@@ -330,7 +332,7 @@ impl Episode {
         }
         {
             let state = &mut *self.world.state();
-            (state.crash_in, state.sync_fails_in, state.is_full) = armed;
+            (state.crash_in, state.sync_fails_in, (state.is_full, state.reads_fail)) = armed;
         }
         if rows[0] == rows[1] { Ok(()) } else { Err("recovering twice differs".to_owned()) }
     }

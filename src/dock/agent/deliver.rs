@@ -11,7 +11,7 @@ use super::{AgentError, Context};
 use crate::clip::{Clip, ClipId, Fact, Receipt, SealedName};
 use crate::custody::place::clip_key;
 use crate::dock::lifecycle::{Step, hold_after, next_step, retry_delay};
-use crate::dock::queue::{Answered, Leftover, Queue, QueueError};
+use crate::dock::queue::{Answered, Leftover, Queue, QueueError, Sending};
 use crate::edge::bucket::{BucketError, Journal, Part, Trouble, Upload};
 use crate::edge::clock;
 use crate::edge::fs::is_absent;
@@ -99,9 +99,9 @@ pub(super) async fn deliver(
 
 /// Whether this was the last receipt that was required: both facts are then one transaction.
 fn is_stored_by(context: &Context, clip: &Clip, facts: &[Fact]) -> bool {
-    let mut clip = clip.clone();
-    let is_true = facts.iter().try_for_each(|fact| clip.apply(fact.clone())).is_ok();
-    is_true && next_step(&clip, &context.policy(&clip), clock::now()) == Step::Store
+    let is_stored =
+        |clip: Clip| next_step(&clip, &context.policy(&clip), clock::now()) == Step::Store;
+    clip.with(facts).is_ok_and(is_stored)
 }
 
 async fn send(
@@ -114,7 +114,8 @@ async fn send(
     let config = context.config.bucket(bucket).expect("couriers have configured buckets");
     let opened = context.bucket(config).await?;
     let file = context.spool.read(name).map_err(BucketError::Spool)?;
-    let journal = UploadJournal { context, id: clip.id, bucket, others_wait };
+    let sending = Sending { clip: clip.id, name, bucket: bucket.to_owned() };
+    let journal = UploadJournal { context, sending, others_wait };
     let key = clip_key(&context.config.dock, name);
     let evidence = opened.put_in_turns(&key, file, name, &journal).await?;
     let stored_at = clock::now();
@@ -141,14 +142,17 @@ async fn spool_damaged(
 /// Keeps the progress of one delivery in the queue.
 struct UploadJournal<'a> {
     context: &'a Context,
-    id: ClipId,
-    bucket: &'a str,
+    sending: Sending,
     others_wait: Arc<AtomicBool>,
 }
 
 impl UploadJournal<'_> {
     fn queue(&self) -> &Queue {
         &self.context.queue
+    }
+
+    fn sending(&self) -> Sending {
+        self.sending.clone()
     }
 }
 
@@ -160,30 +164,28 @@ fn stop(error: QueueError) -> BucketError {
 #[async_trait]
 impl Journal for UploadJournal<'_> {
     async fn upload(&self) -> Result<Option<Upload>, BucketError> {
-        let read = || self.queue().reader()?.upload(self.id, self.bucket);
+        let read = || self.queue().reader()?.upload(self.sending.clip, &self.sending.bucket);
         read().map_err(stop)
     }
 
     async fn begun(&self, key: &str, upload: &Upload) -> Result<(), BucketError> {
-        let (bucket, key) = (self.bucket.to_owned(), key.to_owned());
-        self.queue().upload_begun(self.id, bucket, key, upload.clone()).await.map_err(stop)
+        self.queue().upload_begun(self.sending(), key.into(), upload.clone()).await.map_err(stop)
     }
 
     async fn has_part(&self, number: usize, part: &Part) -> Result<(), BucketError> {
-        let bucket = self.bucket.to_owned();
-        self.queue().upload_part(self.id, bucket, number, part.clone()).await.map_err(stop)
+        self.queue().upload_part(self.sending(), number, part.clone()).await.map_err(stop)
     }
 
     async fn completing(&self) -> Result<(), BucketError> {
-        self.queue().upload_completing(self.id, self.bucket.to_owned()).await.map_err(stop)
+        self.queue().upload_completing(self.sending()).await.map_err(stop)
     }
 
     async fn gone(&self) -> Result<(), BucketError> {
-        self.queue().upload_gone(self.id, self.bucket.to_owned()).await.map_err(stop)
+        self.queue().upload_gone(self.sending()).await.map_err(stop)
     }
 
     async fn given_up(&self) -> Result<(), BucketError> {
-        self.queue().upload_given_up(self.id, self.bucket.to_owned()).await.map_err(stop)
+        self.queue().upload_given_up(self.sending()).await.map_err(stop)
     }
 
     fn sent(&self, size_bytes: u64) {

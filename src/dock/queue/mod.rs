@@ -9,11 +9,12 @@ mod read;
 mod rows;
 mod schema;
 
-pub use deliveries::{Answered, DueDelivery, Leftover, Order};
+pub use deliveries::{Answered, DueDelivery, Leftover, Order, Sending};
 pub use error::QueueError;
 pub use log::{Beginning, Numbered, Published};
 pub use lost::Lost;
 pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
+pub use schema::beside;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

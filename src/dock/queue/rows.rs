@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::{QueueError, deliveries};
@@ -11,10 +12,13 @@ use crate::clip::{
 };
 use crate::hold::{Hold, Until};
 
+/// In the order in which [`clip_from`] takes them.
 const COLUMNS: &str = "id, plaintext, folder, path, device_number, inode_number, size_bytes, \
     modified_ns, changed_ns, seen_at, settled_at, stored_at, gone_at, sealed_name, \
     sealed_size_bytes, commitment, sealed_at, reread, in_spool, keyring_revision, \
     hold_reason, hold_until, hold_since, hold_attempts, hold_cause";
+/// How many of them, from `sealed_name` on, are NULL before a clip is sealed.
+const SEALED_COLUMN_COUNT: usize = 7;
 
 /// SQLite has signed integers only; sizes, inodes and devices are kept by their bits.
 pub(super) fn signed(value: u64) -> i64 {
@@ -54,58 +58,84 @@ pub(super) fn load(connection: &Connection, id: ClipId) -> Result<Option<Clip>, 
     Ok(select(connection, "id = ?1", [id.0])?.pop())
 }
 
+/// The columns of a row, one after the other: to look each up by its name takes longer than to read
+/// it.
+struct Columns<'r>(&'r Row<'r>, usize);
+
+impl Columns<'_> {
+    fn take<T: FromSql>(&mut self) -> Result<T, rusqlite::Error> {
+        self.1 += 1;
+        self.0.get(self.1 - 1)
+    }
+
+    fn time(&mut self) -> Result<Option<Timestamp>, rusqlite::Error> {
+        Ok(self.take::<Option<i64>>()?.map(Timestamp))
+    }
+
+    fn hold(&mut self) -> Result<Option<Hold>, QueueError> {
+        let reason: Option<String> = self.take()?;
+        let (until, since) = (self.time()?, self.time()?);
+        let attempts: Option<u32> = self.take()?;
+        let cause: Option<String> = self.take()?;
+        let Some(reason) = reason else { return Ok(None) };
+        let missing = || QueueError::Corrupt("a hold without its time, attempts or cause".into());
+        Ok(Some(Hold {
+            reason: word(reason)?,
+            until: until.map_or(Until::Operator, Until::Time),
+            since: since.ok_or_else(missing)?,
+            attempts: attempts.ok_or_else(missing)?,
+            cause: cause.ok_or_else(missing)?,
+        }))
+    }
+}
+
 fn clip_from(row: &Row<'_>) -> Result<Clip, QueueError> {
-    let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp));
-    let folder: Option<Vec<u8>> = row.get("folder")?;
-    let path: Option<Vec<u8>> = row.get("path")?;
-    let source = folder.zip(path).map(|(folder, path)| Source {
+    let mut row = Columns(row, 0);
+    let id = ClipId(row.take()?);
+    let plaintext = word(row.take()?)?;
+    let place = row.take::<Option<Vec<u8>>>()?.zip(row.take::<Option<Vec<u8>>>()?);
+    let source = place.map(|(folder, path)| Source {
         folder: path_from_bytes(folder),
         path: path_from_bytes(path),
     });
     let generation = Generation {
-        device_number: unsigned(row.get("device_number")?),
-        inode_number: unsigned(row.get("inode_number")?),
-        size_bytes: unsigned(row.get("size_bytes")?),
-        modified_ns: row.get("modified_ns")?,
-        changed_ns: row.get("changed_ns")?,
+        device_number: unsigned(row.take()?),
+        inode_number: unsigned(row.take()?),
+        size_bytes: unsigned(row.take()?),
+        modified_ns: row.take()?,
+        changed_ns: row.take()?,
     };
-    let sealed = match row.get::<_, Option<[u8; 32]>>("sealed_name")? {
-        None => None,
+    let seen_at = Timestamp(row.take()?);
+    let (settled_at, stored_at, gone_at) = (row.time()?, row.time()?, row.time()?);
+    let sealed = match row.take::<Option<[u8; 32]>>()? {
+        None => {
+            row.1 += SEALED_COLUMN_COUNT - 1;
+            None
+        }
         Some(name) => Some(SealedFile {
             name: SealedName(name),
-            size_bytes: unsigned(row.get("sealed_size_bytes")?),
-            commitment: row.get("commitment")?,
-            sealed_at: Timestamp(row.get("sealed_at")?),
-            reread: row.get("reread")?,
-            in_spool: row.get("in_spool")?,
-            keyring_revision: row.get::<_, Option<i64>>("keyring_revision")?.map(unsigned),
+            size_bytes: unsigned(row.take()?),
+            commitment: row.take()?,
+            sealed_at: Timestamp(row.take()?),
+            reread: row.take()?,
+            in_spool: row.take()?,
+            keyring_revision: row.take::<Option<i64>>()?.map(unsigned),
         }),
     };
+    let (hold, deliveries) = (row.hold()?, vec![]);
     Ok(Clip {
-        id: ClipId(row.get("id")?),
+        id,
         source,
         generation,
-        plaintext: word(row.get("plaintext")?)?,
-        seen_at: Timestamp(row.get("seen_at")?),
-        settled_at: time("settled_at")?,
-        stored_at: time("stored_at")?,
-        gone_at: time("gone_at")?,
+        plaintext,
+        seen_at,
+        settled_at,
+        stored_at,
+        gone_at,
         sealed,
-        hold: hold_from(row)?,
-        deliveries: vec![],
+        hold,
+        deliveries,
     })
-}
-
-fn hold_from(row: &Row<'_>) -> Result<Option<Hold>, QueueError> {
-    let Some(reason) = row.get::<_, Option<String>>("hold_reason")? else { return Ok(None) };
-    let until: Option<i64> = row.get("hold_until")?;
-    Ok(Some(Hold {
-        reason: word(reason)?,
-        until: until.map_or(Until::Operator, |time| Until::Time(Timestamp(time))),
-        since: Timestamp(row.get("hold_since")?),
-        attempts: row.get("hold_attempts")?,
-        cause: row.get("hold_cause")?,
-    }))
 }
 
 fn deliveries_of(connection: &Connection, id: ClipId) -> Result<Vec<Delivery>, QueueError> {
@@ -116,16 +146,15 @@ fn deliveries_of(connection: &Connection, id: ClipId) -> Result<Vec<Delivery>, Q
     let mut rows = statement.query([id.0])?;
     let mut deliveries = Vec::new();
     while let Some(row) = rows.next()? {
-        let bucket: String = row.get("bucket")?;
-        let receipt = match row.get::<_, Option<String>>("evidence")? {
-            None => None,
-            Some(evidence) => Some(Receipt {
-                bucket: bucket.clone(),
-                evidence: word(evidence)?,
-                stored_at: Timestamp(row.get("stored_at")?),
-            }),
-        };
-        deliveries.push(Delivery { bucket, receipt, hold: hold_from(row)? });
+        let mut row = Columns(row, 0);
+        let bucket: String = row.take()?;
+        let evidence = row.take::<Option<String>>()?.map(word).transpose()?;
+        let receipt = evidence.zip(row.time()?).map(|(evidence, stored_at)| Receipt {
+            bucket: bucket.clone(),
+            evidence,
+            stored_at,
+        });
+        deliveries.push(Delivery { bucket, receipt, hold: row.hold()? });
     }
     Ok(deliveries)
 }
@@ -195,8 +224,11 @@ pub(super) fn save(
 
 fn save_deliveries(connection: &Connection, clip: &Clip) -> Result<(), QueueError> {
     let in_spool = clip.sealed.is_some_and(|sealed| sealed.in_spool);
-    if clip.deliveries.is_empty() {
+    if clip.deliveries.is_empty() || !in_spool {
+        // Sealed anew, or not needed any more: nobody goes on with what was begun.
         deliveries::give_up(connection, clip.id, None)?;
+    }
+    if clip.deliveries.is_empty() {
         connection.prepare_cached("DELETE FROM delivery WHERE clip = ?1")?.execute([clip.id.0])?;
     }
     // Without a word about it, a delivery stays due when it was; one with a receipt only where an
@@ -257,7 +289,7 @@ impl HoldColumns<'_> {
 }
 
 /// One value, where a query may find none.
-pub(super) fn first<T: rusqlite::types::FromSql>(
+pub(super) fn first<T: FromSql>(
     connection: &Connection,
     sql: &str,
     parameters: impl rusqlite::Params,

@@ -3,6 +3,7 @@
 use super::*;
 use crate::clip::{Generation, Receipt, SealedFile, Source};
 use crate::dock::queue::Beginning;
+use crate::edge::bucket::{Part, Upload};
 use crate::hold::{Hold, Reason, Until};
 
 struct Place {
@@ -164,6 +165,8 @@ fn a_better_receipt_that_an_operator_asked_for_is_not_forgotten() {
 fn an_upload_goes_on_where_it_was_and_one_given_up_is_left_over() {
     let place = place(1, &["a"]);
     let (id, bucket) = (ClipId(1), || "a".to_owned());
+    let name = place.reader.clip(id).expect("read").expect("there").sealed.expect("sealed").name;
+    let sending = || Sending { clip: id, name, bucket: bucket() };
     let part = |byte| Part {
         content_id: format!("etag-{byte}"),
         sha256: Some([byte; 32]),
@@ -176,13 +179,13 @@ fn an_upload_goes_on_where_it_was_and_one_given_up_is_left_over() {
         is_completing: false,
         replaces: true,
     };
-    let queue = &place.queue;
+    let (queue, late) = (&place.queue, upload.clone());
     place.runtime.block_on(async {
-        queue.upload_begun(id, bucket(), "k".into(), upload.clone()).await.expect("begun");
+        queue.upload_begun(sending(), "k".into(), upload.clone()).await.expect("begun");
         for number in [0, 1, 3] {
-            queue.upload_part(id, bucket(), number, part(number as u8)).await.expect("part");
+            queue.upload_part(sending(), number, part(number as u8)).await.expect("part");
         }
-        queue.upload_completing(id, bucket()).await.expect("completing");
+        queue.upload_completing(sending()).await.expect("completing");
     });
     let found = place.reader.upload(id, "a").expect("read").expect("there");
     let parts = vec![part(0), part(1)];
@@ -196,6 +199,12 @@ fn an_upload_goes_on_where_it_was_and_one_given_up_is_left_over() {
     assert!(place.reader.upload(id, "a").expect("read").is_none());
     let left = place.reader.leftovers(Timestamp(0), 9).expect("read");
     assert_eq!((left.len(), left[0].upload_id.as_str(), left[0].key.as_str()), (1, "u1", "k"));
+    // Whoever still sends the sealed file of before has nothing to say of the next one.
+    let late = Upload { id: "u2".into(), ..late };
+    place.runtime.block_on(queue.upload_begun(sending(), "k".into(), late)).expect("noted");
+    let left = place.reader.leftovers(Timestamp(0), 9).expect("read");
+    assert_eq!(left.iter().map(|left| left.upload_id.as_str()).collect::<Vec<_>>(), ["u1", "u2"]);
+    place.runtime.block_on(queue.leftover_asked(left[1].clone(), None)).expect("gone");
     let again = queue.leftover_asked(left[0].clone(), Some(Timestamp(60)));
     place.runtime.block_on(again).expect("noted");
     assert!(place.reader.leftovers(Timestamp(59), 9).expect("read").is_empty());
