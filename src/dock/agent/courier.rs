@@ -29,7 +29,7 @@ const REST_MAX: Duration = Duration::from_secs(300);
 /// Of so many clips that a courier takes, one is taken past those that go first.
 const PICKS_PER_OTHER: u32 = 4;
 /// Deliveries that are looked at beside those that can start.
-const LOOK_COUNT: usize = 64;
+const LOOK_COUNT: usize = 16;
 
 /// What is going on with one bucket.
 pub(super) struct Courier {

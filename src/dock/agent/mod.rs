@@ -24,7 +24,7 @@ use super::config::{Config, Watch};
 use super::keys::Keys;
 use super::lifecycle::{Step, next_step};
 use super::push::Buckets;
-use super::queue::{QueueError, Reader};
+use super::queue::{Due, QueueError, Reader};
 use super::seal::Control;
 use super::signing;
 use super::spool::Spool;
@@ -276,7 +276,7 @@ impl Agent {
             }
             let mut postponed = Vec::new();
             let now = clock::now();
-            for due in self.reader.due(state, now, LOOK_COUNT_MAX)? {
+            for due in self.due(state, now, size + busy.len())? {
                 if free == 0 {
                     break;
                 }
@@ -301,6 +301,20 @@ impl Agent {
             }
         }
         Ok(started)
+    }
+
+    /// The next clips of a state to look at; more than `count` where those all wait, so that a
+    /// thousand clips that wait are not a thousand transactions.
+    fn due(&self, state: State, now: Timestamp, count: usize) -> Result<Vec<Due>, QueueError> {
+        let due = self.reader.due(state, now, count as u64)?;
+        let waits = |clip: &Clip| {
+            let step = next_step(clip, &self.context.policy(clip), now);
+            matches!(step, Step::Done | Step::Operator | Step::WaitForScan | Step::Wait(_))
+        };
+        if due.len() < count || !due.iter().all(|due| waits(&due.clip)) {
+            return Ok(due);
+        }
+        self.reader.due(state, now, LOOK_COUNT_MAX)
     }
 
     fn start(&mut self, clip: Clip, step: Step, state: State) {
