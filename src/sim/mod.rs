@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `DOCKSEAL_SIM_STEPS` says how many steps, `DOCKSEAL_TEST_SEED` which episode comes first: a
-//! failure prints the seed that repeats it.
+//! failure prints the seed that repeats it, and the last `DOCKSEAL_SIM_EVENTS` things that happened.
 //!
 //! Not proptest's state machines: a step here is some numbers, and leaving steps out of a list
 //! until the failure needs all of the rest is thirty lines; theirs would keep a model of the whole
@@ -39,8 +39,8 @@ const EPISODE_STEPS: usize = 200;
 /// Steps without a word in the environment.
 const STEPS_DEFAULT: usize = 4_000;
 
-/// Events that are shown of a failure.
-const EVENTS_SHOWN: usize = 120;
+/// The last events that are shown of a failure, without a word in the environment.
+const EVENTS_SHOWN: u64 = 120;
 
 /// With so many steps every fault comes, or the simulation does not try what it says.
 const FAULTS_SURE_FROM: usize = 20_000;
@@ -164,13 +164,14 @@ fn run_seed(seed: u64) -> Report {
         say(&format!("sim: seed {seed}: {failure}; leaving out what it does not need"));
         let steps = shrink(seed, steps, failure);
         let short = run(seed, &steps);
+        let shown = number("DOCKSEAL_SIM_EVENTS").unwrap_or(EVENTS_SHOWN) as usize;
         let kinds: Vec<_> = steps.iter().map(|step| step.kind.word()).collect();
         panic!(
             "seed {seed}: {}\nsteps: {}\n{}\nrepeat it: DOCKSEAL_TEST_SEED={seed} \
              DOCKSEAL_SIM_STEPS=1 cargo test --lib sim::",
             short.failure.as_ref().unwrap_or(failure),
             kinds.join(" "),
-            short.events[short.events.len().saturating_sub(EVENTS_SHOWN)..].join("\n"),
+            short.events[short.events.len().saturating_sub(shown)..].join("\n"),
         );
     }
     report

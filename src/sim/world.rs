@@ -23,7 +23,7 @@ use crate::edge::world::{self, Change};
 /// When the first episode's wall clock begins: 2026-03-01T12:00:00Z.
 const BEGINNING_MS: i64 = 1_772_366_400_000;
 /// Events that are kept to be shown when something went wrong.
-const EVENTS_KEPT: usize = 400;
+const EVENTS_KEPT: usize = 20_000;
 
 /// How the process ends before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
