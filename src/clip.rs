@@ -206,7 +206,8 @@ pub struct SealedFile {
     pub commitment: [u8; 32],
     /// When it became durable.
     pub sealed_at: Timestamp,
-    /// Whether source and spool file were read again afterwards and agreed (`when-sealed`).
+    /// Whether the source was read again afterwards, and was the same (`when-sealed`). The sealed
+    /// file is read again just before an erasure rests on it.
     pub reread: bool,
     /// Whether it still lies in the spool.
     pub in_spool: bool,

@@ -60,6 +60,22 @@ pub fn erase(
     remove_moved(folder, path, generation, moved)
 }
 
+/// Puts a clip back that was moved, where it is not to be removed after all; says whether it is
+/// there now. A medium that is away may have it.
+pub fn put_back(
+    folder: &Folder,
+    path: &Path,
+    generation: &Generation,
+    moved: &Path,
+) -> Result<bool, EraseFault> {
+    if folder.look(moved).map_err(EraseFault::Look)?.is_some() {
+        folder.rename(moved, path).map_err(EraseFault::PutBack)?;
+    }
+    let is_there = folder.look(path).map_err(EraseFault::Look)?.is_some();
+    let device = folder.device_towards(path).map_err(EraseFault::Look)?;
+    Ok(is_there || device != generation.device_number)
+}
+
 /// Where a clip is moved to before it is removed: the highest folder on its file system. A
 /// quarantine folder is there, or is made.
 pub fn quarantine(folder: &Folder, path: &Path) -> io::Result<PathBuf> {

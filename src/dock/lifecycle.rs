@@ -80,7 +80,18 @@ impl Policy {
 /// Minted by [`prove`] alone, from the facts in the queue, and never stored: after a restart it is
 /// made again.
 #[derive(Debug, PartialEq, Eq)]
-pub struct EraseProof(());
+pub struct EraseProof {
+    rests_on_spool: bool,
+}
+
+impl EraseProof {
+    /// Whether the sealed file in the spool is all that there will be: it must be read once more
+    /// just before. What was true when the clip was sealed may be days old, as where its medium was
+    /// away.
+    pub fn rests_on_spool(&self) -> bool {
+        self.rests_on_spool
+    }
+}
 
 /// What to do next with a clip.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,20 +153,19 @@ pub fn next_step(clip: &Clip, policy: &Policy, now: Timestamp) -> Step {
 /// The right to erase, where the facts give it.
 ///
 /// `when-stored`: a sufficient receipt of every required bucket, and there is at least one.
-/// `when-sealed`: the sealed file is durable, and source and spool were read again and agreed.
+/// `when-sealed`: the sealed file is durable, and the source was read again and agreed.
 pub fn prove(clip: &Clip, policy: &Policy) -> Option<EraseProof> {
     let sealed = clip.sealed.as_ref()?;
     if clip.plaintext != Plaintext::Present || clip.source.is_none() {
         return None;
     }
+    let rests_on_spool = !has_required_receipts(clip, policy);
     let proven = match policy.erase {
         EraseWhen::Never => false,
-        EraseWhen::WhenSealed => {
-            (sealed.reread && sealed.in_spool) || has_required_receipts(clip, policy)
-        }
-        EraseWhen::WhenStored => has_required_receipts(clip, policy),
+        EraseWhen::WhenSealed => !rests_on_spool || (sealed.reread && sealed.in_spool),
+        EraseWhen::WhenStored => !rests_on_spool,
     };
-    proven.then_some(EraseProof(()))
+    proven.then_some(EraseProof { rests_on_spool })
 }
 
 /// Whether every required bucket gave a sufficient receipt. Without any required bucket there is

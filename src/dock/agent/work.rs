@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{AgentError, Context};
 use crate::clip::{Clip, Fact, Generation, Plaintext, SealedFile, SealedName, Source, State};
 use crate::dock::config::EraseWhen;
-use crate::dock::erase::{EraseFault, erase, quarantine, quarantine_name};
+use crate::dock::erase::{EraseFault, erase, put_back, quarantine, quarantine_name};
 use crate::dock::keys::{KeysFault, SealTo};
 use crate::dock::lifecycle::{EraseProof, Step, hold_after, next_step};
 use crate::dock::seal::{Origin, SealFault, is_same_again, seal};
@@ -173,8 +173,7 @@ fn try_seal(context: &Context, clip: &Clip) -> Result<SealedFile, SealClipFault>
     };
     context.spool.publish(draft, &fact, &clip.generation)?;
     if watch.erase == EraseWhen::WhenSealed {
-        fact.reread = is_same_again(&mut file, &sealed, &context.control)?
-            && context.spool.is_intact(sealed.name).map_err(SpoolError::Write)?;
+        fact.reread = is_same_again(&mut file, &sealed, &context.control)?;
         if !fact.reread {
             tracing::error!(clip = clip.id.0, "a second reading differed; kept until stored");
         }
@@ -190,7 +189,11 @@ pub(super) fn damaged(
     name: SealedName,
 ) -> Result<Vec<Fact>, AgentError> {
     tracing::error!(clip = clip.id.0, digest = %name, "the sealed file in the spool is damaged");
-    if clip.plaintext != Plaintext::Present || clip.state() != State::Sealed {
+    let is_there = match plaintext_is_there(context, clip) {
+        Ok(is_there) => is_there,
+        Err(fault) => return held(context, clip, &fault),
+    };
+    if !is_there || clip.state() != State::Sealed {
         let cause = "the sealed file is missing or damaged, and its source is gone";
         return Ok(vec![Fact::Held(Hold::for_operator(Reason::SpoolDamaged, cause, clock::now()))]);
     }
@@ -201,10 +204,30 @@ pub(super) fn damaged(
     Ok(vec![Fact::SealLost])
 }
 
+/// Whether the plaintext lies where it was found, or may lie on a medium that is away. One that an
+/// erasure had moved already is put back.
+fn plaintext_is_there(context: &Context, clip: &Clip) -> Result<bool, EraseFault> {
+    let source = clip.source.as_ref().filter(|_| clip.plaintext == Plaintext::Present);
+    let Some(Source { folder, path }) = source else { return Ok(false) };
+    let Ok(opened) = Folder::open(folder) else { return Ok(true) };
+    let quarantine = quarantine(&opened, path).map_err(EraseFault::Look)?;
+    let moved = quarantine.join(quarantine_name(&context.instance, clip.id));
+    put_back(&opened, path, &clip.generation, &moved)
+}
+
 /// Erases a clip's plaintext, and removes its sealed file where nothing else needs it: one
 /// transaction for both facts.
 fn erase_clip(context: &Context, clip: Clip, proof: EraseProof) -> Result<Vec<Fact>, AgentError> {
     let Source { folder, path } = clip.source.as_ref().expect("proven to be present");
+    if proof.rests_on_spool() {
+        let name = clip.sealed.expect("proven to be sealed").name;
+        match context.spool.is_intact(name) {
+            Ok(true) => {}
+            Ok(false) => return damaged(context, &clip, name),
+            Err(error) if is_absent(&error) => return damaged(context, &clip, name),
+            Err(error) => return held(context, &clip, &SpoolError::Write(error)),
+        }
+    }
     let place = quarantine_name(&context.instance, clip.id);
     let erased = Folder::open(folder).map_err(EraseFault::Look).and_then(|opened| {
         let quarantine = quarantine(&opened, path).map_err(EraseFault::Look)?;

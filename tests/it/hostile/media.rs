@@ -161,6 +161,33 @@ fn a_medium_that_cannot_be_written_keeps_its_clips_until_it_can() {
 }
 
 #[test]
+fn a_sealed_file_that_was_damaged_since_is_not_what_an_erasure_rests_on() {
+    needs!(Root);
+    let mut site = Site::with(|choices| choices.erase = "when-sealed");
+    let card = Mounted::memory(&site.dock.folder().join("card"), "16m");
+    let path = site.put("card/Zeuge.mp4", b"evidence");
+    card.remount("ro");
+    site.take_bucket_away();
+    site.dock.start();
+    site.wait_for_hold("card/Zeuge.mp4", "erase-blocked");
+    assert_eq!(site.dock.stop(), 0);
+    let spool = files_beneath(&site.dock.state_dir().join("spool"));
+    let sealed = spool.iter().find(|path| path.extension().is_some_and(|e| e == "age")).unwrap();
+    let mut bytes = std::fs::read(sealed).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(sealed, bytes).unwrap();
+    card.remount("rw");
+    site.dock.start();
+    site.dock.finish(&["retry", "--all"]).expect_code(0);
+    wait_for("the erasure", SOON, || (!path.exists()).then_some(()));
+    assert!(site.dock.log().contains("the sealed file in the spool is damaged"));
+    site.give_bucket_back();
+    site.wait_for_count("erased", 1);
+    site.assert_opened(&[("card/Zeuge.mp4", &b"evidence"[..])]);
+    assert_eq!(site.dock.stop(), 0);
+}
+
+#[test]
 fn a_card_that_is_pulled_and_plugged_in_again_loses_nothing() {
     needs!(Root);
     let mut site = Site::new();
