@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
+#[path = "tidy/named.rs"]
+mod named;
 #[path = "tidy/source.rs"]
 mod source;
 

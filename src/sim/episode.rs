@@ -11,7 +11,6 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::dice::Dice;
-use super::disk::Medium;
 use super::plan::{Kind, Step};
 use super::truth::Truth;
 use super::weather::Weather;
@@ -73,8 +72,8 @@ fn config(root: &Path, dice: &mut Dice) -> Config {
 }
 
 impl Episode {
-    /// A fresh world, and a state directory in it.
-    pub(super) fn begin(root: &Path, seed: u64) -> Episode {
+    /// A fresh world with so many media, three or more, and a state directory in it.
+    pub(super) fn begin(root: &Path, seed: u64, media: usize) -> Episode {
         let mut dice = Dice::new(seed);
         for folder in ["graveyard", "docks", "away"] {
             std::fs::create_dir(root.join(folder)).expect("made");
@@ -90,11 +89,13 @@ impl Episode {
             }
             let required = config.buckets.iter().filter(|bucket| bucket.required);
             state.truth.required = required.map(|bucket| bucket.name.clone()).collect();
-            let homes: [(Medium, &str, usize); 3] =
-                [(1, "docks/a", 0), (2, "docks/b", 0), (3, "solo", 1)];
-            for (medium, home, watch) in homes {
+            for medium in 1..=media {
                 let away = root.join("away").join(medium.to_string());
-                state.first_plug(medium, root.join(home), away);
+                let (home, watch) = match medium {
+                    3 => (root.join("solo"), 1),
+                    _ => (root.join("docks").join(medium.to_string()), 0),
+                };
+                state.first_plug(medium, home, away);
                 state.truth.erase.insert(medium, config.watches[watch].erase);
             }
         }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `DOCKSEAL_SIM_STEPS` says how many steps, `DOCKSEAL_TEST_SEED` which episode comes first: a
-//! failure prints the seed that repeats it, and the last `DOCKSEAL_SIM_EVENTS` things that happened.
+//! failure prints the seed that repeats it, and the last `DOCKSEAL_SIM_EVENTS` of what happened.
 //!
 //! Not proptest's state machines: a step here is some numbers, and leaving steps out of a list
 //! until the failure needs all of the rest is thirty lines; theirs would keep a model of the whole
@@ -34,6 +34,8 @@ use std::time::Instant;
 use episode::Episode;
 use plan::{Step, plan};
 
+/// What clips lie on: two in one watch folder, and one that is a watch folder itself.
+const MEDIA: usize = 3;
 /// Steps of one episode: few, so that a failure is short.
 const EPISODE_STEPS: usize = 200;
 /// Steps without a word in the environment.
@@ -92,7 +94,7 @@ fn run(seed: u64, steps: &[Step]) -> Report {
     let world = std::cell::RefCell::new(None);
     let going = AssertUnwindSafe(|| {
         runtime.block_on(async {
-            let mut episode = Episode::begin(root.path(), seed);
+            let mut episode = Episode::begin(root.path(), seed, MEDIA);
             *world.borrow_mut() = Some(episode.world.clone());
             for step in steps {
                 episode.world.state().tried(step.kind.word());

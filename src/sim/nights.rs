@@ -6,7 +6,7 @@ use super::dice::Dice;
 use super::episode::Episode;
 use super::plan::Kind;
 use super::world::Crash;
-use super::{first_seed, say};
+use super::{MEDIA, first_seed, say};
 use crate::custody::place::Place;
 use crate::dock::config::EraseWhen;
 
@@ -16,7 +16,7 @@ type Night = Result<(), String>;
 
 /// Runs a night in the first world, from a printed seed on, in which both buckets are required and
 /// everything stored is erased.
-fn night(run: impl AsyncFn(&mut Episode, &mut Dice) -> Night) {
+fn night(media: usize, run: impl AsyncFn(&mut Episode, &mut Dice) -> Night) {
     let first = first_seed();
     for seed in (0..1000).map(|index| first.wrapping_add(index)) {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -27,7 +27,7 @@ fn night(run: impl AsyncFn(&mut Episode, &mut Dice) -> Night) {
         let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let root = root.expect("a folder");
         let ended = runtime.block_on(async {
-            let mut episode = Episode::begin(root.path(), seed);
+            let mut episode = Episode::begin(root.path(), seed, media);
             let is_required = episode.config.buckets.iter().all(|bucket| bucket.required);
             let is_erased =
                 episode.config.watches.iter().all(|watch| watch.erase == EraseWhen::WhenStored);
@@ -83,7 +83,7 @@ async fn until_held(episode: &mut Episode, bucket: &str, count: usize) -> Result
 #[test]
 fn a_bucket_that_is_down_for_an_hour_delays_no_other_and_erases_nothing() {
     const CLIPS: usize = 100;
-    night(async |episode, dice| {
+    night(MEDIA, async |episode, dice| {
         // How fast it goes from the first to the last while nothing is wrong.
         add(episode, CLIPS, dice);
         until_held(episode, "two", 1).await?;
@@ -116,9 +116,9 @@ fn a_bucket_that_is_down_for_an_hour_delays_no_other_and_erases_nothing() {
 }
 
 #[test]
-fn four_hundred_clips_survive_an_outage_a_full_disk_and_two_power_cuts() {
+fn four_hundred_clips_of_eight_cameras_survive_an_outage_a_full_disk_and_two_power_cuts() {
     const CLIPS: usize = 400;
-    night(async |episode, dice| {
+    night(8, async |episode, dice| {
         away(episode, "one", true);
         away(episode, "two", true);
         let began = episode.world.elapsed();

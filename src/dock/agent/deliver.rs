@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::work::damaged;
+use super::work::spool_damaged;
 use super::{AgentError, Context};
-use crate::clip::{Clip, ClipId, Fact, Receipt, SealedName};
+use crate::clip::{Clip, Fact, Receipt, SealedName};
 use crate::custody::place::clip_key;
 use crate::dock::lifecycle::{Step, hold_after, next_step, retry_delay};
 use crate::dock::queue::{Answered, Leftover, Queue, QueueError, Sending};
@@ -58,9 +58,13 @@ pub(super) async fn deliver(
             context.queue.turn_over(clip.id, bucket, now).await?;
             return Ok(Delivered::TurnOver);
         }
-        Err(BucketError::SpoolDamaged) => return spool_damaged(context, clip.id, name).await,
+        Err(BucketError::SpoolDamaged) => {
+            spool_damaged(context, clip.id, name).await?;
+            return Ok(Delivered::ClipHeld);
+        }
         Err(BucketError::Spool(error)) if is_absent(&error) => {
-            return spool_damaged(context, clip.id, name).await;
+            spool_damaged(context, clip.id, name).await?;
+            return Ok(Delivered::ClipHeld);
         }
         Err(error) => {
             let before = clip.delivery(&bucket).and_then(|delivery| delivery.hold.as_ref());
@@ -121,22 +125,6 @@ async fn send(
     let stored_at = clock::now();
     let bucket = bucket.to_owned();
     Ok(evidence.map(|evidence| Receipt { bucket, evidence, stored_at }))
-}
-
-/// The sealed file is damaged, or was removed while it was being sent.
-async fn spool_damaged(
-    context: &Context,
-    id: ClipId,
-    name: SealedName,
-) -> Result<Delivered, AgentError> {
-    // As it is now: it may have been stored elsewhere and left the spool, or been sealed anew.
-    if let Some(clip) = context.queue.reader()?.clip(id)?
-        && clip.sealed.is_some_and(|sealed| sealed.in_spool && sealed.name == name)
-    {
-        let facts = damaged(context, &clip, name)?;
-        context.queue.record_of(id, name, facts, None).await?;
-    }
-    Ok(Delivered::ClipHeld)
 }
 
 /// Keeps the progress of one delivery in the queue.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{AgentError, Context};
-use crate::clip::{Clip, Fact, Generation, Plaintext, SealedFile, SealedName, Source, State};
+use crate::clip::{
+    Clip, ClipId, Fact, Generation, Plaintext, SealedFile, SealedName, Source, State,
+};
 use crate::dock::config::EraseWhen;
 use crate::dock::erase::{EraseFault, erase, put_back, quarantine, quarantine_name};
 use crate::dock::keys::{KeysFault, SealTo};
@@ -47,6 +49,11 @@ pub(super) async fn act(
         }
         Step::Erase(proof) => {
             let _turn = context.erasing.turn().await;
+            let name = clip.sealed.expect("proven to be sealed").name;
+            if proof.rests_on_spool() && !is_in_spool(&context, name).await? {
+                spool_damaged(&context, id, name).await?;
+                return Ok(After::Nothing);
+            }
             blocking(&context, move |context| erase_clip(context, clip, proof)).await?
         }
         Step::Unspool => blocking(&context, move |context| unspool(context, &clip)).await?,
@@ -181,6 +188,32 @@ fn try_seal(context: &Context, clip: &Clip) -> Result<SealedFile, SealClipFault>
     Ok(fact)
 }
 
+/// Whether a sealed file lies in the spool and is what it was, read from the medium.
+async fn is_in_spool(context: &Arc<Context>, name: SealedName) -> Result<bool, AgentError> {
+    let context = Arc::clone(context);
+    let read = crate::edge::work::blocking(move || context.spool.is_intact(name)).await;
+    Ok(read.unwrap_or_else(|error| {
+        tracing::error!(digest = %name, "cannot read the sealed file: {}", chain(&error));
+        false
+    }))
+}
+
+/// The sealed file is damaged, or is not there.
+pub(super) async fn spool_damaged(
+    context: &Context,
+    id: ClipId,
+    name: SealedName,
+) -> Result<(), AgentError> {
+    // As it is now: it may have been stored elsewhere and left the spool, or been sealed anew.
+    if let Some(clip) = context.queue.reader()?.clip(id)?
+        && clip.sealed.is_some_and(|sealed| sealed.in_spool && sealed.name == name)
+    {
+        let facts = damaged(context, &clip, name)?;
+        context.queue.record_of(id, name, facts, None).await?;
+    }
+    Ok(())
+}
+
 /// The sealed file is not what it was. While the plaintext lies in the dock folder the clip is
 /// sealed again; after that, what is left is kept for an operator.
 pub(super) fn damaged(
@@ -219,15 +252,6 @@ fn plaintext_is_there(context: &Context, clip: &Clip) -> Result<bool, EraseFault
 /// transaction for both facts.
 fn erase_clip(context: &Context, clip: Clip, proof: EraseProof) -> Result<Vec<Fact>, AgentError> {
     let Source { folder, path } = clip.source.as_ref().expect("proven to be present");
-    if proof.rests_on_spool() {
-        let name = clip.sealed.expect("proven to be sealed").name;
-        match context.spool.is_intact(name) {
-            Ok(true) => {}
-            Ok(false) => return damaged(context, &clip, name),
-            Err(error) if is_absent(&error) => return damaged(context, &clip, name),
-            Err(error) => return held(context, &clip, &SpoolError::Write(error)),
-        }
-    }
     let place = quarantine_name(&context.instance, clip.id);
     let erased = Folder::open(folder).map_err(EraseFault::Look).and_then(|opened| {
         let quarantine = quarantine(&opened, path).map_err(EraseFault::Look)?;
