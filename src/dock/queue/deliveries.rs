@@ -8,6 +8,7 @@ use crate::clip::{Clip, ClipId, Fact, SealedName, Timestamp};
 
 mod uploads;
 
+use uploads::ask_again;
 pub(super) use uploads::give_up;
 pub use uploads::{Leftover, Sending};
 
@@ -106,6 +107,8 @@ impl Queue {
                      SELECT id, ?1, sealed_at FROM clip WHERE in_spool = 1";
                 tx.execute(sql, [bucket])?;
             }
+            // The clock may have been put back while nobody looked.
+            ask_again(tx, now)?;
             // Deliveries of a queue that is older than this table, too.
             look_at_waiting(tx, now)
         })
@@ -116,7 +119,7 @@ impl Queue {
     pub async fn clock_went_back(&self, now: Timestamp) -> Result<(), QueueError> {
         self.ask(move |tx| {
             look_at_all(tx, now)?;
-            tx.execute("UPDATE leftover SET due_at = ?1 WHERE due_at > ?1", [now.0])?;
+            ask_again(tx, now)?;
             look_at_waiting(tx, now)
         })
         .await

@@ -213,6 +213,12 @@ pub(in super::super) fn give_up(
     forget(tx, id, bucket)
 }
 
+/// Buckets are asked to let go of their leftovers now, whenever that was to be.
+pub(super) fn ask_again(tx: &Connection, now: Timestamp) -> Result<(), QueueError> {
+    tx.execute("UPDATE leftover SET due_at = ?1 WHERE due_at > ?1", [now.0])?;
+    Ok(())
+}
+
 fn forget(tx: &Connection, id: ClipId, bucket: Option<&str>) -> Result<(), QueueError> {
     let sql = "UPDATE delivery SET upload_key = NULL, upload_id = NULL, upload_part_size = NULL,
          upload_completing = 0, upload_replaces = 0
