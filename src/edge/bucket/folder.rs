@@ -28,7 +28,8 @@ pub(super) async fn put(
         return Err(BucketError::AlreadyThere);
     }
     let unfinished = folder.join(format!(".{name}{UNFINISHED}"));
-    blocking(move || create_folders(&folder)).await.map_err(BucketError::Folder)?;
+    let made_in = root.to_owned();
+    blocking(move || create_folders(&made_in, &folder)).await?;
     let begin = unfinished.clone();
     let mut out = blocking(move || begin_file(&begin)).await.map_err(BucketError::Folder)?;
     let mut hash = Sha256::new();
@@ -75,13 +76,18 @@ fn begin_file(path: &Path) -> std::io::Result<File> {
 }
 
 /// Writes a small object, durably, over the one that may be there or never.
-pub(super) fn put_small(finished: &Path, bytes: &[u8], mode: &PutMode) -> Result<(), BucketError> {
+pub(super) fn put_small(
+    root: &Path,
+    finished: &Path,
+    bytes: &[u8],
+    mode: &PutMode,
+) -> Result<(), BucketError> {
     let is_new = matches!(mode, PutMode::Create);
     if is_new && finished.exists() {
         return Err(BucketError::AlreadyThere);
     }
     let folder = finished.parent().expect("a key has a file name");
-    create_folders(folder).map_err(BucketError::Folder)?;
+    create_folders(root, folder)?;
     let name = finished.file_name().expect("a key has a file name").to_string_lossy();
     let unfinished = folder.join(format!(".{name}{}", UNFINISHED));
     let written = || -> std::io::Result<()> {
@@ -117,16 +123,36 @@ pub(super) async fn probe(root: &Path) -> Result<(), BucketError> {
     tried.await.map_err(BucketError::Folder)
 }
 
-/// As `mkdir -p`, each new folder durable.
-pub(super) fn create_folders(path: &Path) -> std::io::Result<()> {
+/// As `mkdir -p`, each new folder durable; the bucket's own is never made: where it is missing, a
+/// disk or a share is not mounted, and what is put in its place would be in no bucket.
+fn create_folders(root: &Path, path: &Path) -> Result<(), BucketError> {
     if path.is_dir() {
         return Ok(());
     }
+    if path == root {
+        return Err(BucketError::NoFolder { root: root.to_owned() });
+    }
     let parent = path.parent().expect("below the bucket's own folder");
-    create_folders(parent)?;
+    create_folders(root, parent)?;
     match std::fs::create_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => fs::sync_folder(parent),
+        Err(error) => Err(BucketError::Folder(error)),
+        Ok(()) => fs::sync_folder(parent).map_err(BucketError::Folder),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buckets_own_folder_is_never_made() {
+        let beside = tempfile::tempdir().expect("a folder");
+        let root = beside.path().join("bucket");
+        let put = || put_small(&root, &root.join("dock-1/check"), b"x", &PutMode::Create);
+        assert!(matches!(put(), Err(BucketError::NoFolder { .. })));
+        assert!(!root.exists());
+        std::fs::create_dir(&root).expect("made");
+        put().expect("put");
     }
 }

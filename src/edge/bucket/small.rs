@@ -59,8 +59,8 @@ impl Bucket {
         match &self.store {
             Store::Dav(dav) => dav.put_small(&key, bytes, mode).await,
             Store::Folder { root, .. } => {
-                let finished = root.join(key.as_ref());
-                blocking(move || folder::put_small(&finished, &bytes, &mode)).await
+                let (root, finished) = (root.clone(), root.join(key.as_ref()));
+                blocking(move || folder::put_small(&root, &finished, &bytes, &mode)).await
             }
             Store::Cloud(Cloud { store, .. }) => {
                 let options = PutOptions { mode, ..PutOptions::default() };
