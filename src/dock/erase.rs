@@ -61,7 +61,7 @@ pub fn erase(
 }
 
 /// Puts a clip back that was moved, where it is not to be removed after all; says whether it is
-/// there now. A medium that is away may have it.
+/// there now. [`EraseFault::Away`] where the medium is away that may have it.
 pub fn put_back(
     folder: &Folder,
     path: &Path,
@@ -71,9 +71,11 @@ pub fn put_back(
     if folder.look(moved).map_err(EraseFault::Look)?.is_some() {
         folder.rename(moved, path).map_err(EraseFault::PutBack)?;
     }
-    let is_there = folder.look(path).map_err(EraseFault::Look)?.is_some();
+    if folder.look(path).map_err(EraseFault::Look)?.is_some() {
+        return Ok(true);
+    }
     let device = folder.device_towards(path).map_err(EraseFault::Look)?;
-    Ok(is_there || device != generation.device_number)
+    if device == generation.device_number { Ok(false) } else { Err(EraseFault::Away) }
 }
 
 /// Where a clip is moved to before it is removed: the highest folder on its file system. A

@@ -215,10 +215,17 @@ pub fn next_delivery(clip: &Clip, bucket: &str, policy: &Policy, now: Timestamp)
     let Some(bucket) = policy.buckets.iter().find(|known| known.name == bucket) else {
         return Delivering::Not;
     };
-    let has_file = clip.sealed.is_some_and(|sealed| sealed.in_spool)
-        && clip.hold.as_ref().is_none_or(|hold| hold.reason != Reason::SpoolDamaged);
+    let has_file = clip.sealed.is_some_and(|sealed| sealed.in_spool);
     if !has_file || has_receipt(clip, bucket) {
         return Delivering::Not;
+    }
+    // Damaged: sealed again as soon as the medium with the plaintext is back, or never.
+    match clip.hold.as_ref().filter(|hold| hold.reason == Reason::SpoolDamaged) {
+        Some(Hold { until: Until::Time(until), .. }) if is_ahead(*until, now) => {
+            return Delivering::Later(*until);
+        }
+        Some(Hold { until: Until::Operator, .. }) => return Delivering::Not,
+        Some(_) | None => {}
     }
     match clip.delivery(&bucket.name).and_then(|delivery| delivery.hold.as_ref()) {
         None => Delivering::Now,

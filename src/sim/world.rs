@@ -337,7 +337,12 @@ impl world::World for World {
             return Fate { takes: Duration::ZERO, end, tells_digest: true };
         }
         let weather = &state.buckets[bucket].1;
-        let (fate, what) = weather.fate(request.verb, &mut state.dice);
+        let (mut fate, mut what) = weather.fate(request.verb, &mut state.dice);
+        // A piece of the log that was put twice, and may not be looked at by then, is taken for
+        // another dock's: that stops the agent until somebody has looked (docs/faults.md §5).
+        if matches!(fate.end, Ending::DoneTwice) && request.key.contains("/log/") {
+            (fate.end, what) = (Ending::Done, None);
+        }
         if let Some(what) = what {
             state.tried(what);
             state.event(format!("  {what}"));

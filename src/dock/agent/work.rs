@@ -50,11 +50,17 @@ pub(super) async fn act(
         Step::Erase(proof) => {
             let _turn = context.erasing.turn().await;
             let name = clip.sealed.expect("proven to be sealed").name;
-            if proof.rests_on_spool() && !is_in_spool(&context, name).await? {
-                spool_damaged(&context, id, name).await?;
-                return Ok(After::Nothing);
+            match is_in_spool(&context, &proof, name).await {
+                Ok(true) => {
+                    blocking(&context, move |context| erase_clip(context, clip, proof)).await?
+                }
+                Ok(false) => {
+                    spool_damaged(&context, id, name).await?;
+                    return Ok(After::Nothing);
+                }
+                // It may be whole, and the only copy.
+                Err(error) => held(&context, &clip, &SpoolRead(error))?,
             }
-            blocking(&context, move |context| erase_clip(context, clip, proof)).await?
         }
         Step::Unspool => blocking(&context, move |context| unspool(context, &clip)).await?,
         Step::Done | Step::Operator | Step::Wait(_) | Step::WaitForScan => {
@@ -188,14 +194,20 @@ fn try_seal(context: &Context, clip: &Clip) -> Result<SealedFile, SealClipFault>
     Ok(fact)
 }
 
-/// Whether a sealed file lies in the spool and is what it was, read from the medium.
-async fn is_in_spool(context: &Arc<Context>, name: SealedName) -> Result<bool, AgentError> {
+/// Whether a sealed file on which an erasure rests lies in the spool and is what it was.
+async fn is_in_spool(
+    context: &Arc<Context>,
+    proof: &EraseProof,
+    name: SealedName,
+) -> std::io::Result<bool> {
+    if !proof.rests_on_spool() {
+        return Ok(true);
+    }
     let context = Arc::clone(context);
-    let read = crate::edge::work::blocking(move || context.spool.is_intact(name)).await;
-    Ok(read.unwrap_or_else(|error| {
-        tracing::error!(digest = %name, "cannot read the sealed file: {}", chain(&error));
-        false
-    }))
+    match crate::edge::work::blocking(move || context.spool.is_intact(name)).await {
+        Err(error) if is_absent(&error) => Ok(false),
+        read => read,
+    }
 }
 
 /// The sealed file is damaged, or is not there.
@@ -224,7 +236,8 @@ pub(super) fn damaged(
     tracing::error!(clip = clip.id.0, digest = %name, "the sealed file in the spool is damaged");
     let is_there = match plaintext_is_there(context, clip) {
         Ok(is_there) => is_there,
-        Err(fault) => return held(context, clip, &fault),
+        // Until it is back, what is left of the sealed file may be all that there is.
+        Err(fault) => return held(context, clip, &SpoolDamaged(fault)),
     };
     if !is_there || clip.state() != State::Sealed {
         let cause = "the sealed file is missing or damaged, and its source is gone";
@@ -242,7 +255,7 @@ pub(super) fn damaged(
 fn plaintext_is_there(context: &Context, clip: &Clip) -> Result<bool, EraseFault> {
     let source = clip.source.as_ref().filter(|_| clip.plaintext == Plaintext::Present);
     let Some(Source { folder, path }) = source else { return Ok(false) };
-    let Ok(opened) = Folder::open(folder) else { return Ok(true) };
+    let opened = Folder::open(folder).map_err(|_| EraseFault::Away)?;
     let quarantine = quarantine(&opened, path).map_err(EraseFault::Look)?;
     let moved = quarantine.join(quarantine_name(&context.instance, clip.id));
     put_back(&opened, path, &clip.generation, &moved)
@@ -327,5 +340,33 @@ impl Fault for SpoolRemove {
 
     fn reason(&self) -> Reason {
         Reason::SpoolFull
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the sealed file, which would be the only copy")]
+struct SpoolRead(#[source] std::io::Error);
+
+impl Fault for SpoolRead {
+    fn disposition(&self) -> Disposition {
+        Disposition::Retry
+    }
+
+    fn reason(&self) -> Reason {
+        Reason::EraseBlocked
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the sealed file is missing or damaged; it is sealed again from its source")]
+struct SpoolDamaged(#[source] EraseFault);
+
+impl Fault for SpoolDamaged {
+    fn disposition(&self) -> Disposition {
+        Disposition::Retry
+    }
+
+    fn reason(&self) -> Reason {
+        Reason::SpoolDamaged
     }
 }

@@ -235,6 +235,12 @@ impl Reader {
         Ok(rows::first::<Option<i64>>(&self.0, sql, [])?.flatten().map(Timestamp))
     }
 
+    /// How many clips are not stored yet.
+    pub fn unsafe_count(&self) -> Result<u64, QueueError> {
+        let sql = "SELECT count(*) FROM clip WHERE stored_at IS NULL";
+        Ok(rows::first::<i64>(&self.0, sql, [])?.unwrap_or(0) as u64)
+    }
+
     /// How many clips there are that are to be looked at now or later.
     pub fn due_count(&self, now: Timestamp) -> Result<u64, QueueError> {
         let sql = "SELECT count(*) FROM clip WHERE due_at <= ?1";
