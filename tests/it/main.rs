@@ -46,3 +46,4 @@ mod service;
 mod trust;
 mod unit;
 mod vectors;
+mod why;

@@ -10,6 +10,8 @@ mod limit;
 mod log;
 mod standing;
 mod status;
+mod wait;
+mod why;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -67,11 +69,11 @@ enum Command {
         until_idle: bool,
     },
     /// One screen: what is safe, what is not, and what needs you
-    Status {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Status(status::StatusArguments),
+    /// The first cause of whatever waits, in words, and what to do about it
+    Why(why::WhyArguments),
+    /// Wait until every clip is safe, for scripts and eject buttons
+    Wait(wait::WaitArguments),
     /// List clips, newest first
     List(clips::ListArguments),
     /// All that is known of one clip
@@ -129,7 +131,9 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::Init => daemon::init(config, &load(config)?),
         Command::Check { json } => check::check(config, *json),
         Command::Run { until_idle } => daemon::run(config, *until_idle),
-        Command::Status { json } => status::status(&load(config)?, *json),
+        Command::Status(arguments) => status::command(config, arguments),
+        Command::Why(arguments) => why::why(config, arguments),
+        Command::Wait(arguments) => wait::wait(&load(config)?, arguments),
         Command::List(list) => clips::list(&open(&load(config)?)?, list),
         Command::Show { clip, json } => clips::show(&load(config)?, clip, *json),
         Command::Retry { all, clips, json } => clips::retry(&load(config)?, *all, clips, *json),

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::why::{self, Cause};
 use crate::cli::seconds_for_people;
 use crate::clip::Timestamp;
 use crate::dock::config::{self, Config};
@@ -127,6 +128,45 @@ impl StandingJson {
             }
             (_, Some(_) | None) => None,
         }
+    }
+
+    /// All that a person should know, worst first.
+    pub(super) fn causes(&self) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        let mut add = |row, what, since| causes.push(Cause::of(row, what, since));
+        if self.forked.is_some() {
+            add(why::LOG_FORKED, None, None);
+        }
+        if let Some(lost) = &self.lost {
+            let what = format!("the queue was lost ({}), and erasing waits", lost.cause);
+            add(why::QUEUE_LOST, Some(what), Some(lost.seconds));
+        } else if self.unacknowledged {
+            add(why::LOG_ANEW, None, None);
+        }
+        match &self.keyring {
+            Some(keyring) if keyring.days_left < 0 => {
+                add(why::KEYRING_ENDS, Some("the keyring expired".into()), None);
+            }
+            Some(KeyringJson { days_left, .. }) if *days_left <= WARNING_DAYS => {
+                let what = format!("the keyring expires in {days_left} days");
+                add(why::KEYRING_ENDS, Some(what), None);
+            }
+            Some(_) | None => {}
+        }
+        if let Some(seconds) = self.drilled_seconds.filter(|since| *since > DRILL_SECONDS_MAX) {
+            add(why::DRILL_OLD, None, Some(seconds));
+        }
+        if let Some(problem) = &self.witness_problem {
+            add(why::WITNESS, Some(format!("the witness failed: {problem}")), None);
+        }
+        for behind in &self.behind {
+            if let Some(problem) = &behind.problem {
+                let (count, bucket) = (behind.entry_count, &behind.bucket);
+                let what = format!("{count} entries of the log are not in {bucket} yet: {problem}");
+                add(why::LOG_BEHIND, Some(what), behind.problem_seconds);
+            }
+        }
+        causes
     }
 
     /// One line of the screen, or two where there is a keyring, or the queue was lost.

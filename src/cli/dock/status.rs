@@ -1,13 +1,16 @@
 //! `dockseal status`: one screen of 80 columns and 24 lines, what needs a person first.
 
 use std::io::{self, Write};
+use std::path::Path;
 
+use clap::Args;
 use serde::Serialize;
 
 use super::clips::count;
 use super::json::SCHEMA_VERSION;
 use super::standing::{self, StandingJson};
-use super::{is_full, open, queue_complaint};
+use super::why::{self, Cause};
+use super::{is_full, load, open, queue_complaint};
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
 use crate::clip::{State, Timestamp, is_harmless, printable};
 use crate::dock::agent;
@@ -15,21 +18,39 @@ use crate::dock::config::Config;
 use crate::dock::queue::{HeldLine, QueueError, Reader};
 use crate::edge::{clock, fs};
 
+mod nagios;
+
 const WIDTH: usize = 80;
 /// The 24th line of the terminal is the shell's.
 const LINES_MAX: usize = 23;
 /// Reasons that are shown; what is more is counted.
 const HELD_COUNT_MAX: usize = 3;
 
+#[derive(Args)]
+pub(super) struct StatusArguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// One line for Nagios, Icinga and their kin, which ends with 0, 1, 2 or 3
+    #[arg(long, conflicts_with = "json")]
+    check: bool,
+    /// With --check: a clip that is not stored after so many seconds is a warning
+    #[arg(long, value_name = "SECONDS", requires = "check", default_value_t = 4 * 3600)]
+    warning: u64,
+    /// With --check: after so many it is critical
+    #[arg(long, value_name = "SECONDS", requires = "check", default_value_t = 24 * 3600)]
+    critical: u64,
+}
+
 /// All that the screen shows. Times are RFC 3339 in UTC, sizes are bytes, ages seconds.
 #[derive(Serialize)]
-struct StatusJson {
+pub(super) struct StatusJson {
     schema_version: u32,
     dock: String,
     now: String,
     /// `ok`, `waiting` (it goes on by itself) or `attention` (a person must act).
     verdict: &'static str,
-    summary: String,
+    pub(super) summary: String,
     /// The daemon's process id; null where none runs.
     daemon_pid: Option<String>,
     /// Age of the oldest clip that is not yet stored in every required bucket.
@@ -87,6 +108,13 @@ struct BucketJson {
     clock_behind_seconds: Option<i64>,
 }
 
+pub(super) fn command(path: &Path, arguments: &StatusArguments) -> Result<Exit, Complaint> {
+    if arguments.check {
+        return nagios::check(path, arguments);
+    }
+    status(&load(path)?, arguments.json)
+}
+
 pub(super) fn status(config: &Config, json: bool) -> Result<Exit, Complaint> {
     let reader = open(config)?;
     let status = gather(config, &reader).map_err(|error| queue_complaint(config, &error))?;
@@ -99,7 +127,7 @@ pub(super) fn status(config: &Config, json: bool) -> Result<Exit, Complaint> {
     Ok(if status.verdict == "ok" { Exit::Ok } else { Exit::Partial })
 }
 
-fn gather(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
+pub(super) fn gather(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
     let now = clock::now();
     let daemon_pid = agent::running(&config.state_dir).ok().flatten();
     let mut held: Vec<_> = reader.held()?.iter().map(|line| held_json(line, now)).collect();
@@ -159,6 +187,53 @@ fn verdict(status: &StatusJson) -> (&'static str, String) {
     match waiting {
         0 => ("ok", "every clip is stored".to_owned()),
         _ => ("ok", format!("{} on the way", count("clip", waiting as usize))),
+    }
+}
+
+impl StatusJson {
+    /// All that waits, and why, worst first.
+    pub(super) fn causes(&self) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        if self.is_full {
+            causes.push(Cause::of(why::DISK_FULL, None, None));
+        }
+        if self.daemon_pid.is_none() {
+            causes.push(Cause::of(why::DAEMON_DOWN, None, None));
+        }
+        for folder in &self.folders {
+            if let Some(problem) = &folder.problem {
+                let what = format!("{}: {problem}", folder.path);
+                causes.push(Cause::of(why::FOLDER, Some(what), None));
+            }
+        }
+        causes.extend(self.held.iter().map(|held| {
+            let reason = held.reason.parse().expect("a code of ours");
+            let mut cause = Cause::of_hold(reason, &held.cause, held.operator_count > 0);
+            if let Some(bucket) = &held.bucket {
+                cause.what = format!("bucket {bucket}: {}", cause.what);
+            }
+            cause.since_seconds = Some(held.since_seconds);
+            (cause.clip, cause.count) = (Some(held.first_clip), Some(held.count));
+            cause
+        }));
+        causes.extend(self.standing.causes());
+        for bucket in &self.buckets {
+            let is_told = self.held.iter().any(|held| held.bucket.as_ref() == Some(&bucket.name));
+            if let (Some(problem), false) = (&bucket.problem, is_told) {
+                let what = format!("bucket {}: {problem}", bucket.name);
+                causes.push(Cause::of(why::BUCKET, Some(what), bucket.problem_seconds));
+            }
+            let off = bucket.clock_behind_seconds.unwrap_or(0);
+            if off.unsigned_abs() >= CLOCK_WRONG_SECONDS {
+                let (name, side) = (&bucket.name, if off > 0 { "behind" } else { "ahead of" });
+                let off = seconds_for_people(off.unsigned_abs());
+                let what = format!("the clock is {off} {side} that of bucket {name}");
+                causes.push(Cause::of(why::CLOCK_OFF, Some(what), None));
+            }
+        }
+        // What a person must act on comes first; else in the order above.
+        causes.sort_by_key(|cause| !cause.needs_you);
+        causes
     }
 }
 
@@ -376,70 +451,4 @@ fn cut(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn worst() -> StatusJson {
-        let held = |reason: &crate::hold::Reason| HeldJson {
-            reason: reason.code(),
-            bucket: Some("primary".into()),
-            count: 10_000,
-            operator_count: 10_000,
-            since: String::new(),
-            since_seconds: 90_061,
-            first_clip: 123_456,
-            cause: "x".repeat(300),
-            advice: reason.advice(),
-        };
-        let folder = FolderJson {
-            path: "/srv/".to_owned() + &"dock/".repeat(40),
-            mode: Some("inotify".into()),
-            looked_seconds: Some(3),
-            file_count: 10_000,
-            ignored_count: 4,
-            problem: None,
-        };
-        let bucket = || BucketJson {
-            name: "b".repeat(64),
-            required: false,
-            receipt_count: 1_000_000,
-            waiting_count: 10_000,
-            last_receipt_seconds: Some(1),
-            problem: Some("the bucket failed".into()),
-            problem_seconds: Some(10_000),
-            clock_behind_seconds: Some(86_400),
-        };
-        let states = ["seen", "sealed", "stored", "erased"];
-        let states = states.map(|state| StateJson { state, count: 1_000_000, size_bytes: 1 << 50 });
-        let folder =
-            |_| FolderJson { path: folder.path.clone(), mode: None, problem: None, ..folder };
-        let mut status = StatusJson {
-            schema_version: 1,
-            dock: "d".repeat(64),
-            now: Timestamp(0).to_string(),
-            verdict: "ok",
-            summary: String::new(),
-            daemon_pid: None,
-            oldest_unsafe_seconds: Some(1_000_000),
-            states: states.into(),
-            held: crate::hold::Reason::ALL.iter().map(held).collect(),
-            folders: (0..9).map(folder).collect(),
-            buckets: (0..9).map(|_| bucket()).collect(),
-            spool_free_bytes: Some(0),
-            is_full: true,
-            standing: StandingJson::worst(),
-        };
-        (status.verdict, status.summary) = verdict(&status);
-        status
-    }
-
-    #[test]
-    fn the_worst_night_fits_80_columns_and_24_lines() {
-        let mut out = Vec::new();
-        print(&mut out, &worst()).expect("printed");
-        let text = String::from_utf8(out).expect("UTF-8");
-        assert!(text.starts_with("ATTENTION: 150000 clips need you\n"), "{text}");
-        assert_eq!(text.lines().count(), LINES_MAX, "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-    }
-}
+mod tests;

@@ -44,6 +44,61 @@ pub enum Trouble {
     Tls,
 }
 
+impl Trouble {
+    /// All of them.
+    pub const ALL: [Trouble; 17] = [
+        Trouble::Auth,
+        Trouble::Broken,
+        Trouble::Clock,
+        Trouble::Connect,
+        Trouble::Digest,
+        Trouble::Dns,
+        Trouble::Handshake,
+        Trouble::Portal,
+        Trouble::Protocol,
+        Trouble::Proxy,
+        Trouble::Quota,
+        Trouble::Redirect,
+        Trouble::Server,
+        Trouble::Stalled,
+        Trouble::Throttled,
+        Trouble::TimedOut,
+        Trouble::Tls,
+    ];
+
+    /// The one that a cause names first.
+    pub fn named_in(cause: &str) -> Option<Trouble> {
+        let named = Trouble::ALL
+            .into_iter()
+            .filter_map(|trouble| cause.find(&trouble.to_string()).map(|at| (at, trouble)));
+        named.min_by_key(|(at, _)| *at).map(|(_, trouble)| trouble)
+    }
+
+    /// What an operator does about it. All but the first and those that say so are tried again by
+    /// themselves.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Trouble::Auth => "correct the credentials or the bucket's policy; then: retry",
+            Trouble::Broken => "look at the line to the bucket; it goes on where it was",
+            Trouble::Clock => "set the clock (timedatectl)",
+            Trouble::Connect => "is the line up, and the bucket's server? ping, dockseal check",
+            Trouble::Digest => "something between dock and server changes bytes: a proxy?",
+            Trouble::Dns => "look at the resolver (resolvectl status) and at the bucket's url",
+            Trouble::Handshake => "does the url begin with https where the server speaks it?",
+            Trouble::Portal => "log the dock in to the network, or ask who runs its proxy",
+            Trouble::Protocol => "is the url that of the bucket's API? dockseal check",
+            Trouble::Proxy => "look at the proxy, and at proxy_url in the config",
+            Trouble::Quota => "have the bucket enlarged; clips wait in the spool",
+            Trouble::Redirect => "write the address that it names into the bucket's url",
+            Trouble::Server => "nothing on the dock: ask the provider if it lasts",
+            Trouble::Stalled => "look at the line to the bucket; it goes on where it was",
+            Trouble::Throttled => "nothing: it is obeyed; fewer bytes: dockseal limit",
+            Trouble::TimedOut => "raise the option timeout of the bucket, or mend the line",
+            Trouble::Tls => "name the authority's certificate in ca_file, or set the clock",
+        }
+    }
+}
+
 impl std::fmt::Display for Trouble {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
