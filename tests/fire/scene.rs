@@ -12,7 +12,7 @@ use crate::support::dock::{BucketConfig, Choices, Finished, authority};
 use crate::support::markers::Marker;
 use crate::support::seaweed::{Login, Seaweed};
 use crate::support::site::{Site, our_keys};
-use crate::support::{files_beneath, scratch, sha256};
+use crate::support::{files_beneath, scratch, sha256, sha256_if_there};
 
 /// Sealed in one block, and in several.
 const SIZES: [usize; 3] = [3_000, 5_000, 300_000];
@@ -129,9 +129,10 @@ impl Scene {
         roots.iter().any(|root| path.starts_with(root)) || path.starts_with(beside)
     }
 
-    /// The digests of what lies in the dock folder, in quarantine or not.
+    /// The digests of what lies in the dock folder, in quarantine or not. Beside a daemon, what was
+    /// listed may be erased by now.
     pub fn plaintexts(&self) -> Vec<String> {
-        files_beneath(&self.source).iter().map(|path| sha256(path)).collect()
+        files_beneath(&self.source).iter().filter_map(|path| sha256_if_there(path)).collect()
     }
 
     /// The keys of all objects in the bucket.

@@ -50,11 +50,18 @@ pub fn scratch() -> TempDir {
 
 /// SHA-256 of a file as hex digits; reads in bounded memory.
 pub fn sha256(path: &Path) -> String {
-    let mut file = std::fs::File::open(path)
-        .unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()));
+    sha256_if_there(path).unwrap_or_else(|| panic!("{} is not there", path.display()))
+}
+
+/// As [`sha256`], of a file that may be gone.
+pub fn sha256_if_there(path: &Path) -> Option<String> {
+    let mut file = match std::fs::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        opened => opened.unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display())),
+    };
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut HashWriter(&mut hash)).expect("readable");
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 struct HashWriter<'a>(&'a mut Sha256);
