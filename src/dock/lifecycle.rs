@@ -247,7 +247,7 @@ fn held(hold: Option<&Hold>, now: Timestamp) -> Option<Step> {
 
 /// Whether the end of a wait is still to come. One that lies further ahead than any wait is long
 /// comes from a clock that was put back since: nobody waits for years because of it.
-fn is_ahead(until: Timestamp, now: Timestamp) -> bool {
+pub fn is_ahead(until: Timestamp, now: Timestamp) -> bool {
     until > now && until <= now.plus_seconds(DELAY_SECONDS_MAX)
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Context;
 use crate::clip::{Clip, ClipId, Fact, Plaintext, Source, State};
 use crate::dock::config::{Config, Watch};
+use crate::dock::erase::{quarantine, quarantine_name};
 use crate::dock::lifecycle;
 use crate::dock::queue::{FolderLine, QueueError, Reader};
 use crate::dock::watch::{Quiet, Scan, Settling, scan};
@@ -248,8 +249,14 @@ impl Look<'_> {
     fn gone(&mut self, clip: Clip) -> Result<(), QueueError> {
         let Some(source) = &clip.source else { return Ok(()) };
         let device = self.folder.device_towards(&source.path).ok();
-        let is_there = !matches!(self.folder.look(&source.path), Ok(None));
-        if is_there {
+        let is_there = |path: &Path| !matches!(self.folder.look(path), Ok(None));
+        if is_there(&source.path) {
+            return Ok(());
+        }
+        // An erasure that was cut short may have moved it, and goes on when it may.
+        let place = quarantine_name(&self.context.instance, clip.id);
+        let moved = quarantine(self.folder, &source.path).map(|folder| folder.join(place));
+        if moved.is_ok_and(|moved| is_there(&moved)) {
             return Ok(());
         }
         let now = clock::now();

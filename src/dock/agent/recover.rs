@@ -52,7 +52,9 @@ pub(super) fn recover(context: &Context) -> Result<(), AgentError> {
             Some(_) => vec![Fact::Unspooled],
             None => work::damaged(context, &clip, name)?,
         };
-        context.queue.record_blocking(id, facts)?;
+        if !facts.is_empty() {
+            context.queue.record_blocking(id, facts)?;
+        }
     }
     Ok(context.queue.look_at_all_blocking(clock::now())?)
 }

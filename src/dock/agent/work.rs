@@ -9,14 +9,14 @@ use crate::clip::{
 use crate::dock::config::EraseWhen;
 use crate::dock::erase::{EraseFault, erase, put_back, quarantine, quarantine_name};
 use crate::dock::keys::{KeysFault, SealTo};
-use crate::dock::lifecycle::{EraseProof, Step, hold_after, next_step};
+use crate::dock::lifecycle::{EraseProof, Step, hold_after, is_ahead, next_step};
 use crate::dock::seal::{Origin, SealFault, is_same_again, seal};
 use crate::dock::spool::SpoolError;
 use crate::edge::clock;
 use crate::edge::fs::{Folder, is_absent, is_disks, is_full};
 use crate::envelope::stream::payload_size;
 use crate::error::{Disposition, Fault, chain};
-use crate::hold::{Hold, Reason};
+use crate::hold::{Hold, Reason, Until};
 
 /// Room for the header in the estimate of a sealed file's size.
 const HEADER_ROOM: u64 = 64 << 10;
@@ -236,7 +236,9 @@ pub(super) fn damaged(
     tracing::error!(clip = clip.id.0, digest = %name, "the sealed file in the spool is damaged");
     let is_there = match plaintext_is_there(context, clip) {
         Ok(is_there) => is_there,
-        // Until it is back, what is left of the sealed file may be all that there is.
+        // Until it is back, what is left of the sealed file may be all that there is. One that is
+        // held because of it is not held again, as by each start.
+        Err(_) if clip.hold.as_ref().is_some_and(waits_for_source) => return Ok(vec![]),
         Err(fault) => return held(context, clip, &SpoolDamaged(fault)),
     };
     if !is_there || clip.state() != State::Sealed {
@@ -248,6 +250,11 @@ pub(super) fn damaged(
     let removed = context.spool.remove(name).and_then(|()| context.spool.sync());
     removed.map_err(|error| AgentError::Halt(chain(&error)))?;
     Ok(vec![Fact::SealLost])
+}
+
+fn waits_for_source(hold: &Hold) -> bool {
+    let is_ahead = matches!(hold.until, Until::Time(until) if is_ahead(until, clock::now()));
+    hold.reason == Reason::SpoolDamaged && is_ahead
 }
 
 /// Whether the plaintext lies where it was found, or may lie on a medium that is away. One that an
