@@ -179,11 +179,14 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
 }
 
-/// Whether the file system with `path` takes `size_bytes` more, and another file.
+/// Files that are made on the way of one clip: sealed file and sidecar, the log's head, the queue's.
+const FILES_MIN: u64 = 4;
+
+/// Whether the file system with `path` takes `size_bytes` more, and the files of another clip.
 pub fn has_room(path: &Path, size_bytes: u64) -> io::Result<bool> {
     let facts = rustix::fs::statvfs(path)?;
     // Some count no files: there are none in all, and none is free.
-    let has_files = facts.f_files == 0 || facts.f_favail > 0;
+    let has_files = facts.f_files == 0 || facts.f_favail >= FILES_MIN;
     Ok(has_files && facts.f_bavail.saturating_mul(facts.f_frsize) >= size_bytes)
 }
 
