@@ -179,7 +179,7 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
 }
 
-/// Files that are made on the way of one clip: sealed file and sidecar, the log's head, the queue's.
+/// Files that are made on the way of one clip: sealed file, sidecar, the log's head, the queue's.
 const FILES_MIN: u64 = 4;
 
 /// Whether the file system with `path` takes `size_bytes` more, and the files of another clip.
