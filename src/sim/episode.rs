@@ -1,6 +1,7 @@
 //! One episode: a fresh world, the real agent in it, and what happens to both.
 
 use std::collections::{BTreeMap, HashSet};
+use std::mem::take;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -318,9 +319,8 @@ impl Episode {
         let armed = {
             let state = &mut *self.world.state();
             state.tried("recovered twice");
-            let full_and_reads = (state.is_full, state.reads_fail);
-            (state.is_full, state.reads_fail) = (false, 0);
-            (state.crash_in.take(), state.sync_fails_in.take(), full_and_reads)
+            let disk = (take(&mut state.is_full), take(&mut state.reads_fail));
+            (state.crash_in.take(), state.sync_fails_in.take(), disk)
         };
         let mut rows = Vec::new();
         for _ in 0..2 {

@@ -19,23 +19,21 @@ fn named(text: &str) -> Vec<&str> {
 /// Whether a name such as `faults::clock::*` or `kill::a_dock_*` is that of a test.
 fn is_there(root: &Path, name: &str) -> bool {
     let segments: Vec<_> = name.split("::").collect();
-    let (last, modules) = segments.split_last().unwrap();
-    let is_unit = *last == UNIT_TESTS;
-    let is_module = *last == "*" || is_unit || modules == ["fire"];
-    let modules = if is_module && !is_unit && *last != "*" { &segments } else { modules };
-    let folder = match modules[0] {
-        "fire" => "tests",
-        _ if is_unit => "src",
-        _ => "tests/it",
+    let (folder, modules, test) = match segments.as_slice() {
+        ["fire", _] => ("tests", &segments[..], "*"),
+        ["fire", .., test] => ("tests", &segments[..segments.len() - 1], *test),
+        [modules @ .., UNIT_TESTS] => ("src", modules, "*"),
+        [modules @ .., test] => ("tests/it", modules, *test),
+        [] => return false,
     };
     let file: PathBuf =
         [root.to_str().unwrap(), folder].into_iter().chain(modules.to_vec()).collect();
     // The tests of a module are in it, or in the file beside it.
     let code = [file.with_extension("rs"), file.join("mod.rs")].map(std::fs::read_to_string);
     let Some(code) = code.into_iter().find_map(Result::ok) else { return false };
-    let test = last.trim_end_matches('*');
-    let is_whole = !last.ends_with('*');
-    is_module || code.contains(&format!("fn {test}{}", if is_whole { "(" } else { "" }))
+    // Of a whole name, its parameters follow.
+    let begin = test.strip_suffix('*').map_or(format!("{test}("), str::to_owned);
+    code.contains(&format!("fn {begin}"))
 }
 
 #[test]

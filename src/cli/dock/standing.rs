@@ -117,17 +117,26 @@ impl StandingJson {
         if self.unacknowledged {
             return Some("the log begins anew, erasing waits: dockseal acknowledge".into());
         }
-        match (&self.keyring, self.drilled_seconds) {
-            (Some(keyring), _) if keyring.days_left < 0 => Some("the keyring expired".into()),
-            (Some(keyring), _) if keyring.days_left <= WARNING_DAYS => {
-                Some(format!("the keyring expires in {} days", keyring.days_left))
+        self.keyring_problem().or_else(|| {
+            let ago = seconds_for_people(self.drill_overdue()?);
+            Some(format!("clips were last proven to open {ago} ago; ask the authority"))
+        })
+    }
+
+    /// That the keyring ended, or ends soon.
+    fn keyring_problem(&self) -> Option<String> {
+        match self.keyring.as_ref()?.days_left {
+            ..0 => Some("the keyring expired".into()),
+            days_left if days_left <= WARNING_DAYS => {
+                Some(format!("the keyring expires in {days_left} days"))
             }
-            (_, Some(seconds)) if seconds > DRILL_SECONDS_MAX => {
-                let ago = seconds_for_people(seconds);
-                Some(format!("clips were last proven to open {ago} ago; ask the authority"))
-            }
-            (_, Some(_) | None) => None,
+            _ => None,
         }
+    }
+
+    /// How long ago the last drill was, where that is too long.
+    fn drill_overdue(&self) -> Option<u64> {
+        self.drilled_seconds.filter(|seconds| *seconds > DRILL_SECONDS_MAX)
     }
 
     /// All that a person should know, worst first.
@@ -143,17 +152,10 @@ impl StandingJson {
         } else if self.unacknowledged {
             add(why::LOG_ANEW, None, None);
         }
-        match &self.keyring {
-            Some(keyring) if keyring.days_left < 0 => {
-                add(why::KEYRING_ENDS, Some("the keyring expired".into()), None);
-            }
-            Some(KeyringJson { days_left, .. }) if *days_left <= WARNING_DAYS => {
-                let what = format!("the keyring expires in {days_left} days");
-                add(why::KEYRING_ENDS, Some(what), None);
-            }
-            Some(_) | None => {}
+        if let Some(what) = self.keyring_problem() {
+            add(why::KEYRING_ENDS, Some(what), None);
         }
-        if let Some(seconds) = self.drilled_seconds.filter(|since| *since > DRILL_SECONDS_MAX) {
+        if let Some(seconds) = self.drill_overdue() {
             add(why::DRILL_OLD, None, Some(seconds));
         }
         if let Some(problem) = &self.witness_problem {

@@ -116,8 +116,7 @@ pub(super) fn command(path: &Path, arguments: &StatusArguments) -> Result<Exit, 
 }
 
 pub(super) fn status(config: &Config, json: bool) -> Result<Exit, Complaint> {
-    let reader = open(config)?;
-    let status = gather(config, &reader).map_err(|error| queue_complaint(config, &error))?;
+    let status = gather(config, &open(config)?)?;
     let mut out = io::stdout().lock();
     if json {
         print_json(&mut out, &status)?;
@@ -127,7 +126,12 @@ pub(super) fn status(config: &Config, json: bool) -> Result<Exit, Complaint> {
     Ok(if status.verdict == "ok" { Exit::Ok } else { Exit::Partial })
 }
 
-pub(super) fn gather(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
+/// Reads all that the screen shows.
+pub(super) fn gather(config: &Config, reader: &Reader) -> Result<StatusJson, Complaint> {
+    read(config, reader).map_err(|error| queue_complaint(config, &error))
+}
+
+fn read(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
     let now = clock::now();
     let daemon_pid = agent::running(&config.state_dir).ok().flatten();
     let mut held: Vec<_> = reader.held()?.iter().map(|line| held_json(line, now)).collect();
@@ -208,13 +212,9 @@ impl StatusJson {
         }
         causes.extend(self.held.iter().map(|held| {
             let reason = held.reason.parse().expect("a code of ours");
-            let mut cause = Cause::of_hold(reason, &held.cause, held.operator_count > 0);
-            if let Some(bucket) = &held.bucket {
-                cause.what = format!("bucket {bucket}: {}", cause.what);
-            }
-            cause.since_seconds = Some(held.since_seconds);
-            (cause.clip, cause.count) = (Some(held.first_clip), Some(held.count));
-            cause
+            let (bucket, since) = (held.bucket.as_deref(), held.since_seconds);
+            let cause = Cause::of_hold(reason, &held.cause, bucket, since, held.operator_count > 0);
+            Cause { clip: Some(held.first_clip), count: Some(held.count), ..cause }
         }));
         causes.extend(self.standing.causes());
         for bucket in &self.buckets {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::json::SCHEMA_VERSION;
 use super::{open, queue_complaint};
 use crate::cli::{Complaint, Exit, print_json, seconds_for_people};
-use crate::clip::{ClipId, State, Timestamp, printable};
+use crate::clip::{Timestamp, printable};
 use crate::dock::agent;
 use crate::dock::config::Config;
 use crate::dock::queue::{QueueError, Reader};
@@ -22,8 +22,6 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const HINTS: &str = "inotify";
 /// By now the daemon has looked at what a folder with notifications was hinted at.
 const HINTED: Duration = Duration::from_secs(1);
-/// Rows that are read at once.
-const PAGE: u64 = 1000;
 
 #[derive(Args)]
 pub(super) struct WaitArguments {
@@ -138,12 +136,5 @@ fn left(
         let is_unlooked = !config.watches.iter().all(|watch| is_looked(&watch.path));
         return Ok(Left { clips: reader.unsafe_count()?, is_unlooked });
     };
-    let (mut after, mut clips) = (ClipId(0), 0);
-    loop {
-        let page = reader.in_folder(folder, after, PAGE)?;
-        let Some(last) = page.last() else { break };
-        after = last.id;
-        clips += page.iter().filter(|clip| clip.state() == State::Seen).count() as u64;
-    }
-    Ok(Left { clips, is_unlooked: !is_looked(folder) })
+    Ok(Left { clips: reader.not_sealed_count(folder)?, is_unlooked: !is_looked(folder) })
 }

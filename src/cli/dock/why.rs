@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::json::SCHEMA_VERSION;
 use super::status::{self, StatusJson};
-use super::{find, load, open, queue_complaint};
+use super::{find, load, open};
 use crate::cli::{Complaint, Exit, print_json, seconds_for_people};
 use crate::clip::{Clip, Plaintext, State, harmless};
 use crate::dock::config::{Config, EraseWhen};
@@ -169,11 +169,19 @@ impl Cause {
         Cause { code, what, since_seconds, fix: fix.into(), needs_you, clip: None, count: None }
     }
 
-    /// What a hold says. Its cause may name a trouble with the bucket, whose advice is better.
-    pub(super) fn of_hold(reason: Reason, cause: &str, needs_you: bool) -> Cause {
-        let fix = advice(reason, cause).into();
-        let (code, what) = (reason.code(), cause.to_owned());
-        Cause { code, what, since_seconds: None, fix, needs_you, clip: None, count: None }
+    /// What a hold says, of a clip or of its delivery to a bucket. Its cause may name a trouble
+    /// with the bucket, whose advice is better.
+    pub(super) fn of_hold(
+        reason: Reason,
+        cause: &str,
+        bucket: Option<&str>,
+        since_seconds: u64,
+        needs_you: bool,
+    ) -> Cause {
+        let (code, fix) = (reason.code(), advice(reason, cause).into());
+        let what = bucket.map_or(cause.to_owned(), |bucket| format!("bucket {bucket}: {cause}"));
+        let since_seconds = Some(since_seconds);
+        Cause { code, what, since_seconds, fix, needs_you, clip: None, count: None }
     }
 }
 
@@ -193,8 +201,7 @@ pub(super) fn why(path: &Path, arguments: &WhyArguments) -> Result<Exit, Complai
     }
     let config = &load(path)?;
     let reader = open(config)?;
-    let status =
-        status::gather(config, &reader).map_err(|error| queue_complaint(config, &error))?;
+    let status = status::gather(config, &reader)?;
     let causes = match &arguments.clip {
         None => status.causes(),
         Some(text) => of_clip(&find(&reader, config, text)?, config, &status),
@@ -228,12 +235,8 @@ fn print(out: &mut impl Write, cause: &Cause) -> io::Result<()> {
 fn of_clip(clip: &Clip, config: &Config, status: &StatusJson) -> Vec<Cause> {
     let now = clock::now();
     let held = |hold: &Hold, bucket: Option<&str>| {
-        let mut cause = Cause::of_hold(hold.reason, &hold.cause, hold.until == Until::Operator);
-        cause.since_seconds = Some(now.seconds_since(hold.since));
-        if let Some(bucket) = bucket {
-            cause.what = format!("bucket {bucket}: {}", cause.what);
-        }
-        cause
+        let (since, needs_you) = (now.seconds_since(hold.since), hold.until == Until::Operator);
+        Cause::of_hold(hold.reason, &hold.cause, bucket, since, needs_you)
     };
     let mut causes: Vec<_> = clip.hold.iter().map(|hold| held(hold, None)).collect();
     let deliveries = clip.deliveries.iter();
@@ -254,10 +257,8 @@ fn of_clip(clip: &Clip, config: &Config, status: &StatusJson) -> Vec<Cause> {
         }
         State::Seen | State::Sealed | State::Erased => TURN,
     };
-    let mut whole = status.causes();
-    whole.retain(|cause| cause.count.is_none());
     if waits != KEPT {
-        causes.append(&mut whole);
+        causes.extend(status.causes().into_iter().filter(|cause| cause.count.is_none()));
     }
     causes.push(Cause::of(waits, None, Some(now.seconds_since(clip.seen_at))));
     causes

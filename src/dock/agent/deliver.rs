@@ -58,11 +58,7 @@ pub(super) async fn deliver(
             context.queue.turn_over(clip.id, bucket, now).await?;
             return Ok(Delivered::TurnOver);
         }
-        Err(BucketError::SpoolDamaged) => {
-            spool_damaged(context, clip.id, name).await?;
-            return Ok(Delivered::ClipHeld);
-        }
-        Err(BucketError::Spool(error)) if is_absent(&error) => {
+        Err(error) if is_of_spool(&error) => {
             spool_damaged(context, clip.id, name).await?;
             return Ok(Delivered::ClipHeld);
         }
@@ -99,6 +95,15 @@ pub(super) async fn deliver(
     }
     context.queue.record_of(clip.id, name, facts, answered).await?;
     Ok(Delivered::Arrived)
+}
+
+/// Whether the sealed file is damaged, or not there.
+fn is_of_spool(error: &BucketError) -> bool {
+    match error {
+        BucketError::SpoolDamaged => true,
+        BucketError::Spool(error) => is_absent(error),
+        _ => false,
+    }
 }
 
 /// Whether this was the last receipt that was required: both facts are then one transaction.

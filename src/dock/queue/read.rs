@@ -241,6 +241,14 @@ impl Reader {
         Ok(rows::first::<i64>(&self.0, sql, [])?.unwrap_or(0) as u64)
     }
 
+    /// How many clips that lie in a folder are not sealed yet.
+    pub fn not_sealed_count(&self, folder: &Path) -> Result<u64, QueueError> {
+        let sql = "SELECT count(*) FROM clip
+             WHERE folder = ?1 AND path IS NOT NULL AND state = 'seen'";
+        let folder = folder.as_os_str().as_bytes();
+        Ok(rows::first::<i64>(&self.0, sql, [folder])?.unwrap_or(0) as u64)
+    }
+
     /// How many clips there are that are to be looked at now or later.
     pub fn due_count(&self, now: Timestamp) -> Result<u64, QueueError> {
         let sql = "SELECT count(*) FROM clip WHERE due_at <= ?1";

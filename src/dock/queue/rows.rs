@@ -14,11 +14,9 @@ use crate::hold::{Hold, Until};
 
 /// In the order in which [`clip_from`] takes them.
 const COLUMNS: &str = "id, plaintext, folder, path, device_number, inode_number, size_bytes, \
-    modified_ns, changed_ns, seen_at, settled_at, stored_at, gone_at, sealed_name, \
-    sealed_size_bytes, commitment, sealed_at, reread, in_spool, keyring_revision, \
-    hold_reason, hold_until, hold_since, hold_attempts, hold_cause";
-/// How many of them, from `sealed_name` on, are NULL before a clip is sealed.
-const SEALED_COLUMN_COUNT: usize = 7;
+    modified_ns, changed_ns, seen_at, settled_at, stored_at, gone_at, \
+    hold_reason, hold_until, hold_since, hold_attempts, hold_cause, \
+    sealed_name, sealed_size_bytes, commitment, sealed_at, reread, in_spool, keyring_revision";
 
 /// SQLite has signed integers only; sizes, inodes and devices are kept by their bits.
 pub(super) fn signed(value: u64) -> i64 {
@@ -107,11 +105,10 @@ fn clip_from(row: &Row<'_>) -> Result<Clip, QueueError> {
     };
     let seen_at = Timestamp(row.take()?);
     let (settled_at, stored_at, gone_at) = (row.time()?, row.time()?, row.time()?);
+    let hold = row.hold()?;
+    // The rest is NULL before it is sealed.
     let sealed = match row.take::<Option<[u8; 32]>>()? {
-        None => {
-            row.1 += SEALED_COLUMN_COUNT - 1;
-            None
-        }
+        None => None,
         Some(name) => Some(SealedFile {
             name: SealedName(name),
             size_bytes: unsigned(row.take()?),
@@ -122,7 +119,6 @@ fn clip_from(row: &Row<'_>) -> Result<Clip, QueueError> {
             keyring_revision: row.take::<Option<i64>>()?.map(unsigned),
         }),
     };
-    let (hold, deliveries) = (row.hold()?, vec![]);
     Ok(Clip {
         id,
         source,
@@ -134,7 +130,7 @@ fn clip_from(row: &Row<'_>) -> Result<Clip, QueueError> {
         gone_at,
         sealed,
         hold,
-        deliveries,
+        deliveries: vec![],
     })
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{StatusArguments, StatusJson, gather, load, open, queue_complaint};
+use super::{StatusArguments, StatusJson, gather, load, open};
 use crate::cli::{Complaint, Exit};
 use crate::clip::harmless;
 
@@ -44,8 +44,7 @@ impl Level {
 pub(super) fn check(path: &Path, arguments: &StatusArguments) -> Result<Exit, Complaint> {
     let gathered = || -> Result<StatusJson, Complaint> {
         let config = load(path)?;
-        let reader = open(&config)?;
-        gather(&config, &reader).map_err(|error| queue_complaint(&config, &error))
+        gather(&config, &open(&config)?)
     };
     let (level, text) = match gathered() {
         Ok(status) => {
