@@ -1,6 +1,6 @@
 //! Erasing plaintext: the only code that removes a file from a dock folder, and only on proof.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,7 @@ use crate::edge::fs::{Folder, Kind, is_absent};
 use crate::error::{Disposition, Fault};
 use crate::hold::Reason;
 
-/// The name of a clip in quarantine. `instance` is the queue's own, so that after a lost queue the
-/// file is a clip like any other instead of being taken for one of ours.
-pub fn quarantine_name(instance: &str, id: ClipId) -> OsString {
-    OsString::from(format!("{instance}-{id}"))
-}
-
-/// Removes the plaintext of one clip and says what became of it. `moved` is its name in
+/// Removes the plaintext of one clip and says what became of it. `moved` is its place in
 /// [`quarantine`].
 ///
 /// Move into a private folder of the same file system, compare what was moved, remove, sync. The
@@ -78,12 +72,19 @@ pub fn put_back(
     if device == generation.device_number { Ok(false) } else { Err(EraseFault::Away) }
 }
 
-/// Where a clip is moved to before it is removed: the highest folder on its file system. A
-/// quarantine folder is there, or is made.
-pub fn quarantine(folder: &Folder, path: &Path) -> io::Result<PathBuf> {
+/// Where a clip is moved to before it is removed: in a folder that is there, or is made, in the
+/// highest one on its file system. `instance` is the queue's own, so that after a lost queue the
+/// file is a clip like any other instead of being taken for one of ours.
+pub fn quarantine(folder: &Folder, path: &Path, instance: &str, id: ClipId) -> io::Result<PathBuf> {
     let device = folder.device_towards(path)?;
     let top = folder.highest_on_device(path, device)?.unwrap_or_default();
-    Ok(top.join(QUARANTINE))
+    Ok(top.join(QUARANTINE).join(format!("{instance}-{id}")))
+}
+
+/// The clip whose file has this name in [`quarantine`], where it is one of this queue's.
+pub fn quarantined(name: &OsStr, instance: &str) -> Option<ClipId> {
+    let id = name.to_str()?.strip_prefix(instance)?.strip_prefix('-')?;
+    id.parse().ok().map(ClipId)
 }
 
 fn remove_moved(
@@ -101,8 +102,12 @@ fn remove_moved(
     if !is_the_clip {
         // Something else was slipped in between the look and the move. If its name is taken by
         // now it stays in quarantine, where the scan finds it as a clip of its own.
-        folder.rename(moved, path).map_err(EraseFault::PutBack)?;
-        return Ok(Plaintext::Changed);
+        return match folder.rename(moved, path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(EraseFault::PutBack(error))
+            }
+            Ok(()) | Err(_) => Ok(Plaintext::Changed),
+        };
     }
     folder.remove(moved).map_err(EraseFault::Remove)?;
     Ok(Plaintext::Erased)
@@ -210,8 +215,7 @@ mod tests {
     fn erase_it(fixture: &Fixture) -> Result<Plaintext, EraseFault> {
         let Fixture { folder, generation, .. } = fixture;
         let path = Path::new("cam/a.mp4");
-        let moved = quarantine(folder, path).map_err(EraseFault::Look)?;
-        let moved = moved.join(quarantine_name("feed", ClipId(1)));
+        let moved = quarantine(folder, path, "feed", ClipId(1)).map_err(EraseFault::Look)?;
         let erased = erase(proof(), folder, path, generation, &moved);
         let _ = fixture.folder.remove_empty_folder(Path::new(QUARANTINE));
         erased
@@ -269,6 +273,12 @@ mod tests {
             std::fs::read(fixture.dir.path().join("cam/a.mp4")).expect("there"),
             b"somebody's evidence"
         );
+        // Where its name is taken by now it stays, and the next look finds a clip in it.
+        std::fs::create_dir(&quarantine).expect("created");
+        std::fs::write(quarantine.join("feed-1"), b"more evidence").expect("written");
+        assert_eq!(erase_it(&fixture).expect("left there"), Plaintext::Changed);
+        let left = [".dockseal-erasing", ".dockseal-erasing/feed-1", "cam", "cam/a.mp4"];
+        assert_eq!(walk(fixture.dir.path()), left);
     }
 
     fn walk(root: &Path) -> Vec<String> {

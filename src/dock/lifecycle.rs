@@ -150,6 +150,11 @@ pub fn next_step(clip: &Clip, policy: &Policy, now: Timestamp) -> Step {
     soonest(waits)
 }
 
+/// Whether a clip may be in the middle of its erasure right now.
+pub fn is_erasing(clip: &Clip, policy: &Policy, now: Timestamp) -> bool {
+    prove(clip, policy).is_some() && held(clip.hold.as_ref(), now).is_none()
+}
+
 /// The right to erase, where the facts give it.
 ///
 /// `when-stored`: a sufficient receipt of every required bucket, and there is at least one.
@@ -220,20 +225,12 @@ pub fn next_delivery(clip: &Clip, bucket: &str, policy: &Policy, now: Timestamp)
         return Delivering::Not;
     }
     // Damaged: sealed again as soon as the medium with the plaintext is back, or never.
-    match clip.hold.as_ref().filter(|hold| hold.reason == Reason::SpoolDamaged) {
-        Some(Hold { until: Until::Time(until), .. }) if is_ahead(*until, now) => {
-            return Delivering::Later(*until);
-        }
-        Some(Hold { until: Until::Operator, .. }) => return Delivering::Not,
-        Some(_) | None => {}
-    }
-    match clip.delivery(&bucket.name).and_then(|delivery| delivery.hold.as_ref()) {
+    let damaged = clip.hold.as_ref().filter(|hold| hold.reason == Reason::SpoolDamaged);
+    let own = clip.delivery(&bucket.name).and_then(|delivery| delivery.hold.as_ref());
+    match held(damaged, now).or_else(|| held(own, now)) {
         None => Delivering::Now,
-        Some(Hold { until: Until::Operator, .. }) => Delivering::Not,
-        Some(Hold { until: Until::Time(until), .. }) if is_ahead(*until, now) => {
-            Delivering::Later(*until)
-        }
-        Some(_) => Delivering::Now,
+        Some(Step::Wait(until)) => Delivering::Later(until),
+        Some(_) => Delivering::Not,
     }
 }
 

@@ -35,9 +35,9 @@ pub struct Scan {
     pub problem: Option<io::Error>,
 }
 
-/// Looks through a folder and all beneath it. `own_prefix` begins the names of our own files in
-/// quarantine; they are `erase`'s, and every other file there is a clip.
-pub fn scan(folder: &Folder, watch: &Watch, own_prefix: &str) -> Scan {
+/// Looks through a folder and all beneath it. `is_erased` says of a name in quarantine whether an
+/// erasure that goes on moved it there; every other file there is a clip.
+pub fn scan(folder: &Folder, watch: &Watch, is_erased: impl Fn(&OsStr) -> bool) -> Scan {
     let mut scan = Scan::default();
     let mut folders = vec![PathBuf::new()];
     while let Some(path) = folders.pop() {
@@ -56,8 +56,7 @@ pub fn scan(folder: &Folder, watch: &Watch, own_prefix: &str) -> Scan {
             scan.empty_quarantines.push(path.clone());
         }
         for (name, facts) in entries {
-            let is_own = name.as_encoded_bytes().starts_with(own_prefix.as_bytes());
-            if is_quarantine && is_own {
+            if is_quarantine && is_erased(&name) {
                 continue;
             }
             let path = path.join(&name);
@@ -257,7 +256,7 @@ mod tests {
         }
         symlink("/etc", path("link")).expect("linked");
         let folder = Folder::open(dir.path()).expect("opened");
-        let scan = scan(&folder, &watch(dir.path()), "own-");
+        let scan = scan(&folder, &watch(dir.path()), |name| name == "own-1");
         let mut clips: Vec<_> = scan.clips.keys().map(|p| p.display().to_string()).collect();
         clips.sort();
         assert_eq!(clips, [".dockseal-erasing/other-1", "a", "cam/deep/c"]);

@@ -57,7 +57,7 @@ pub struct Bucket {
 enum Store {
     Cloud(Cloud),
     Dav(Arc<dav::Dav>),
-    Folder { store: Arc<LocalFileSystem>, root: PathBuf },
+    Folder { store: Arc<LocalFileSystem>, root: PathBuf, swept: Arc<folder::Swept> },
 }
 
 /// A bucket that `object_store` speaks to, over our line. Nothing is tried again by itself:

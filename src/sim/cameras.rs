@@ -63,6 +63,11 @@ impl Cameras {
     }
 }
 
+/// Whether an erasure moved a file to where it is.
+pub(super) fn is_quarantined(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == QUARANTINE)
+}
+
 impl State {
     /// A medium is there for the first time.
     pub(super) fn first_plug(&mut self, medium: Medium, home: PathBuf, away: PathBuf) {
@@ -108,8 +113,6 @@ impl State {
         for place in self.cameras.places.values() {
             truth::inodes(place.now(), &mut found);
         }
-        let is_quarantined =
-            |path: &PathBuf| path.components().any(|part| part.as_os_str() == QUARANTINE);
         let known = self.truth.clips.keys().filter(|inode| !self.truth.erased.contains(inode));
         let here: Vec<_> = known
             .filter_map(|inode| Some((found.get(inode)?.clone(), *inode)))

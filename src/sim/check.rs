@@ -1,9 +1,11 @@
 //! What must be so after every step, and once all is well again.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cameras::is_quarantined;
 use super::dice::Dice;
 use super::episode::{DOCK, Episode};
 use super::truth::{Content, Truth, short};
@@ -158,7 +160,12 @@ fn gone_only_where_it_is(
     let (Some(source), Some(clip)) = (source, state.truth.clips.get(&inode)) else {
         return Ok(());
     };
-    let is_away = !state.cameras.places[&clip.medium].is_plugged && present.contains_key(&inode);
+    let place = &state.cameras.places[&clip.medium];
+    // By the name that the queue knows, or moved by us: another name may be left of it.
+    let there = place.now().join(&clip.path).symlink_metadata();
+    let is_named = there.is_ok_and(|there| there.ino() == inode);
+    let is_moved = present.get(&inode).is_some_and(|path| is_quarantined(path));
+    let is_away = !place.is_plugged && (is_named || is_moved);
     let is_same = source.path.ends_with(&clip.path);
     expect(!((is_gone || is_vanished) && is_away && is_same), || {
         format!("called gone, but its medium is away: {row:?}")

@@ -71,9 +71,10 @@ impl Erasing {
         }
     }
 
-    /// A clip was moved to this quarantine folder. Where nobody waits for a turn, those that are
-    /// empty are removed.
-    pub(super) fn tidy(&self, folder: &Path, quarantine: PathBuf) {
+    /// A clip was moved to this place in quarantine. Where nobody waits for a turn, quarantine
+    /// folders that are empty are removed.
+    pub(super) fn tidy(&self, folder: &Path, moved: &Path) {
+        let quarantine = moved.parent().unwrap_or(Path::new("")).to_owned();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.insert((folder.to_owned(), quarantine));
         if self.count.load(Ordering::Relaxed) > 1 {

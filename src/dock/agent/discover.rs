@@ -1,6 +1,7 @@
 //! Looking through one watch folder and telling the queue what is new, finished, changed or gone.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use super::Context;
 use crate::clip::{Clip, ClipId, Fact, Plaintext, Source, State};
 use crate::dock::config::{Config, Watch};
-use crate::dock::erase::{quarantine, quarantine_name};
+use crate::dock::erase::{EraseFault, put_back, quarantine, quarantined};
 use crate::dock::lifecycle;
 use crate::dock::queue::{FolderLine, QueueError, Reader};
 use crate::dock::watch::{Quiet, Scan, Settling, scan};
@@ -19,6 +20,10 @@ use crate::hold::{Hold, Reason};
 
 /// Rows that are read at a time.
 const PAGE_SIZE: u64 = 1000;
+/// Until a file without its completion marker is looked at again.
+const UNMARKED_AGAIN: Duration = Duration::from_secs(60);
+/// Until a file is looked at again whose name another clip had that is being erased.
+const ERASED_SOON: Duration = Duration::from_secs(5);
 
 /// What a look through a folder means for the next one.
 #[derive(Debug, Clone, Copy)]
@@ -59,11 +64,19 @@ pub(super) fn look_through(
         context.queue.folder_looked_at_blocking(line(&Scan::default(), Some(problem)))?;
         return Ok(Looked { settles_at: None });
     }
-    let found = scan(&folder, watch, &format!("{}-", context.instance));
+    let reader = context.queue.reader()?;
+    // Where the queue does not answer, the look ends before anything comes of it.
+    let is_erased = |name: &OsStr| {
+        let id = quarantined(name, &context.instance);
+        id.is_some_and(|id| {
+            let clip = reader.clip(id);
+            clip.map_or(true, |clip| clip.is_some_and(|c| c.plaintext == Plaintext::Present))
+        })
+    };
+    let found = scan(&folder, watch, is_erased);
     for quarantine in &found.empty_quarantines {
         context.erasing.remove_empty(&folder, quarantine);
     }
-    let reader = context.queue.reader()?;
     let mut look = Look { context, watch, folder: &folder, found: &found, reader, new: vec![] };
     let settles_at = look.files(settling)?;
     look.others()?;
@@ -106,6 +119,10 @@ impl Look<'_> {
             let known = match self.known(path, facts)? {
                 Some(known) if known.sealed.is_none() => known,
                 Some(sealed) if sealed.generation.same_content(&facts.generation) => continue,
+                Some(sealed) if self.is_erasing(&sealed) => {
+                    settles_at = soonest(settles_at, Some(Instant::now() + ERASED_SOON));
+                    continue;
+                }
                 Some(sealed) => {
                     self.written_to(&sealed)?;
                     settles_at = soonest(settles_at, self.add_new(settling, path, facts)?);
@@ -164,7 +181,7 @@ impl Look<'_> {
             // Without its marker it is not finished, however quiet; the marker's arrival, or the
             // next rescan, brings us back.
             let is_complete = self.found.completed.contains(path);
-            return (!is_complete).then(|| now + Duration::from_secs(60));
+            return (!is_complete).then(|| now + UNMARKED_AGAIN);
         }
         match settling.observe(path, &facts.generation, settle, now) {
             Quiet::Settled => None,
@@ -194,6 +211,44 @@ impl Look<'_> {
         Ok(settles_at)
     }
 
+    /// A clip that an erasure moved to quarantine, and that may not be erased any more (another
+    /// bucket is required by now, or `erase` is another), lies where it was again.
+    fn put_back(&self, id: ClipId) -> Result<(), QueueError> {
+        // As it is now: an erasure begins on a row that says so.
+        let clip = self.reader.clip(id)?.filter(|clip| !self.may_be_erased(clip));
+        let Some(clip) = clip else { return Ok(()) };
+        let Some(source) = &clip.source else { return Ok(()) };
+        let moved = quarantine(self.folder, &source.path, &self.context.instance, clip.id);
+        let back = moved
+            .map_err(EraseFault::Look)
+            .and_then(|moved| put_back(self.folder, &source.path, &clip.generation, &moved));
+        if let Err(fault) = back {
+            tracing::warn!(clip = clip.id.0, "in quarantine: {}", chain(&fault));
+        }
+        Ok(())
+    }
+
+    /// Whether a clip is being erased, or was moved to quarantine by an erasure that will go on.
+    /// A file that has its name by now waits, and the erasing itself says what became of the clip.
+    fn is_erasing(&self, sealed: &Clip) -> bool {
+        lifecycle::is_erasing(sealed, &self.context.policy(sealed), clock::now())
+            || self.is_quarantined(sealed) && self.may_be_erased(sealed)
+    }
+
+    fn is_quarantined(&self, clip: &Clip) -> bool {
+        let Some(source) = &clip.source else { return false };
+        let moved = quarantine(self.folder, &source.path, &self.context.instance, clip.id);
+        moved.is_ok_and(|moved| self.is_there(&moved))
+    }
+
+    fn is_there(&self, path: &Path) -> bool {
+        !matches!(self.folder.look(path), Ok(None))
+    }
+
+    fn may_be_erased(&self, clip: &Clip) -> bool {
+        lifecycle::prove(clip, &self.context.policy(clip)).is_some()
+    }
+
     /// A sealed clip whose file has other content by now: what is there now is a clip of its own.
     fn written_to(&self, sealed: &Clip) -> Result<(), QueueError> {
         tracing::warn!(clip = sealed.id.0, "written to after it was sealed; sealing it again");
@@ -217,6 +272,7 @@ impl Look<'_> {
                     }
                     continue;
                 }
+                Some(sealed) if self.is_erasing(&sealed) => continue,
                 Some(sealed) => self.written_to(&sealed)?,
                 None => {}
             }
@@ -249,15 +305,11 @@ impl Look<'_> {
     fn gone(&mut self, clip: Clip) -> Result<(), QueueError> {
         let Some(source) = &clip.source else { return Ok(()) };
         let device = self.folder.device_towards(&source.path).ok();
-        let is_there = |path: &Path| !matches!(self.folder.look(path), Ok(None));
-        if is_there(&source.path) {
+        if self.is_there(&source.path) {
             return Ok(());
         }
-        // An erasure that was cut short may have moved it, and goes on when it may.
-        let place = quarantine_name(&self.context.instance, clip.id);
-        let moved = quarantine(self.folder, &source.path).map(|folder| folder.join(place));
-        if moved.is_ok_and(|moved| is_there(&moved)) {
-            return Ok(());
+        if self.is_quarantined(&clip) {
+            return self.put_back(clip.id);
         }
         let now = clock::now();
         if device != Some(clip.generation.device_number) {
@@ -289,8 +341,7 @@ impl Look<'_> {
             }
             State::Sealed | State::Stored | State::Erased => {
                 // Where it may be erased, the erasing itself finds out: it may have moved it.
-                let policy = self.context.policy(&clip);
-                if lifecycle::prove(&clip, &policy).is_none() {
+                if !self.may_be_erased(&clip) {
                     tracing::warn!(clip = clip.id.0, "its plaintext was removed by somebody else");
                     let fact = Fact::Gone { plaintext: Plaintext::Absent, at: now };
                     self.record(clip.id, fact)?;

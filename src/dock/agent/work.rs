@@ -7,7 +7,7 @@ use crate::clip::{
     Clip, ClipId, Fact, Generation, Plaintext, SealedFile, SealedName, Source, State,
 };
 use crate::dock::config::EraseWhen;
-use crate::dock::erase::{EraseFault, erase, put_back, quarantine, quarantine_name};
+use crate::dock::erase::{EraseFault, erase, put_back, quarantine};
 use crate::dock::keys::{KeysFault, SealTo};
 use crate::dock::lifecycle::{EraseProof, Step, hold_after, is_ahead, next_step};
 use crate::dock::seal::{Origin, SealFault, is_same_again, seal};
@@ -263,8 +263,7 @@ fn plaintext_is_there(context: &Context, clip: &Clip) -> Result<bool, EraseFault
     let source = clip.source.as_ref().filter(|_| clip.plaintext == Plaintext::Present);
     let Some(Source { folder, path }) = source else { return Ok(false) };
     let opened = Folder::open(folder).map_err(|_| EraseFault::Away)?;
-    let quarantine = quarantine(&opened, path).map_err(EraseFault::Look)?;
-    let moved = quarantine.join(quarantine_name(&context.instance, clip.id));
+    let moved = quarantine(&opened, path, &context.instance, clip.id).map_err(EraseFault::Look)?;
     put_back(&opened, path, &clip.generation, &moved)
 }
 
@@ -272,12 +271,11 @@ fn plaintext_is_there(context: &Context, clip: &Clip) -> Result<bool, EraseFault
 /// transaction for both facts.
 fn erase_clip(context: &Context, clip: Clip, proof: EraseProof) -> Result<Vec<Fact>, AgentError> {
     let Source { folder, path } = clip.source.as_ref().expect("proven to be present");
-    let place = quarantine_name(&context.instance, clip.id);
+    let (instance, id) = (&context.instance, clip.id);
     let erased = Folder::open(folder).map_err(EraseFault::Look).and_then(|opened| {
-        let quarantine = quarantine(&opened, path).map_err(EraseFault::Look)?;
-        let moved = quarantine.join(&place);
+        let moved = quarantine(&opened, path, instance, id).map_err(EraseFault::Look)?;
         let erased = erase(proof, &opened, path, &clip.generation, &moved);
-        context.erasing.tidy(folder, quarantine);
+        context.erasing.tidy(folder, &moved);
         erased
     });
     let plaintext = match erased {

@@ -1,7 +1,9 @@
 //! Putting a sealed file into a folder bucket.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use object_store::PutMode;
 use sha2::{Digest, Sha256};
@@ -73,6 +75,29 @@ fn begin_file(path: &Path) -> std::io::Result<File> {
         removed => removed?,
     }
     fs::create_public(path)
+}
+
+/// The folders that nothing unfinished was left in by an earlier process.
+#[derive(Debug, Default)]
+pub(super) struct Swept(Mutex<HashSet<PathBuf>>);
+
+impl Swept {
+    /// Removes what a killed process or a power cut left of small objects, the first time that one
+    /// is put into a folder: the log goes on with other names. Best effort, since no listing shows
+    /// what stays. Another writer begins anew.
+    pub(super) fn sweep_once(&self, folder: &Path) {
+        let mut swept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !swept.insert(folder.to_owned()) {
+            return;
+        }
+        for entry in folder.read_dir().into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.as_encoded_bytes();
+            if name.starts_with(b".") && name.ends_with(UNFINISHED.as_bytes()) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
 }
 
 /// Writes a small object, durably, over the one that may be there or never.
@@ -154,5 +179,19 @@ mod tests {
         assert!(!root.exists());
         std::fs::create_dir(&root).expect("made");
         put().expect("put");
+    }
+
+    #[test]
+    fn what_an_earlier_process_left_unfinished_is_removed_once() {
+        let beside = tempfile::tempdir().expect("a folder");
+        let left = beside.path().join(".7.unfinished");
+        let (swept, other) = (Swept::default(), beside.path().join(".kept"));
+        let count = |path: &Path| usize::from(path.exists());
+        for expected in [0, 1] {
+            std::fs::write(&left, b"half").expect("written");
+            std::fs::write(&other, b"whole").expect("written");
+            swept.sweep_once(beside.path());
+            assert_eq!((count(&left), count(&other)), (expected, 1), "another writer's by now");
+        }
     }
 }

@@ -77,7 +77,7 @@ fn open_folder(url: &url::Url, options: &Options) -> Result<Bucket, BucketError>
         return Err(BucketError::NoFolder { root });
     }
     let store = LocalFileSystem::new_with_prefix(&root).map_err(BucketError::from_store)?;
-    let store = Store::Folder { store: Arc::new(store), root };
+    let store = Store::Folder { store: Arc::new(store), root, swept: Arc::default() };
     Ok(Bucket { store, prefix: Key::default(), honours: Arc::default() })
 }
 

@@ -58,9 +58,14 @@ impl Bucket {
         let key = self.key(key);
         match &self.store {
             Store::Dav(dav) => dav.put_small(&key, bytes, mode).await,
-            Store::Folder { root, .. } => {
-                let (root, finished) = (root.clone(), root.join(key.as_ref()));
-                blocking(move || folder::put_small(&root, &finished, &bytes, &mode)).await
+            Store::Folder { root, swept, .. } => {
+                let (root, finished, swept) =
+                    (root.clone(), root.join(key.as_ref()), swept.clone());
+                blocking(move || {
+                    swept.sweep_once(finished.parent().expect("a key has a file name"));
+                    folder::put_small(&root, &finished, &bytes, &mode)
+                })
+                .await
             }
             Store::Cloud(Cloud { store, .. }) => {
                 let options = PutOptions { mode, ..PutOptions::default() };

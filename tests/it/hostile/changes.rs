@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use dockseal::dock::queue::Reader;
+
 use crate::support::files_beneath;
 use crate::support::site::{SOON, Site, counted, holds};
 use crate::support::tools::needs;
@@ -293,5 +295,53 @@ fn a_clip_renamed_over_another_one_loses_neither() {
         assert!(counted(&opened).contains_key(content), "{content:?} was lost");
     }
     assert_eq!(files_beneath(&site.dock.folder()), Vec::<PathBuf>::new());
+    site.assert_clean_words(PART);
+}
+
+/// Moves a stored clip to where an erasure that was cut short leaves it.
+fn quarantine(site: &Site, path: &Path) {
+    let reader = Reader::open(&site.dock.state_dir().join("queue.db")).unwrap();
+    let moved = site.dock.folder().join(".dockseal-erasing");
+    let name = format!("{}-{}", reader.instance().unwrap(), site.clips().last().unwrap()["number"]);
+    std::fs::create_dir_all(&moved).unwrap();
+    std::fs::rename(path, moved.join(name)).unwrap();
+}
+
+#[test]
+fn a_file_that_has_the_name_of_one_in_quarantine_waits_for_its_erasure() {
+    let mut site = Site::with(|choices| choices.erase = "never");
+    let path = site.put("Zeuge.mp4", b"first");
+    site.dock.run_until_idle();
+    quarantine(&site, &path);
+    site.put("Zeuge.mp4", b"of the next shift");
+    site.choices.erase = "when-stored";
+    site.dock.reconfigure(&site.choices);
+    site.dock.start();
+    site.wait_for_count("erased", 2);
+    assert_eq!(site.clips()[0]["plaintext"], "erased", "not: changed");
+    site.assert_opened(&[("Zeuge.mp4", &b"first"[..]), ("Zeuge.mp4", b"of the next shift")]);
+    assert!(files_beneath(&site.dock.folder()).is_empty());
+    site.assert_clean_words(PART);
+}
+
+#[test]
+fn what_lies_in_quarantine_and_is_not_to_be_erased_any_more_comes_out_of_it() {
+    let mut site = Site::with(|choices| choices.erase = "never");
+    let path = site.put("Zeuge.mp4", b"first");
+    site.dock.run_until_idle();
+    quarantine(&site, &path);
+    site.dock.start();
+    wait_for("the clip where it was", SOON, || path.exists().then_some(()));
+    site.wait_for_count("stored", 2);
+    // Where somebody took its name it stays, and is a clip of its own.
+    assert_eq!(site.dock.stop(), 0);
+    quarantine(&site, &path);
+    site.put("Zeuge.mp4", b"second");
+    site.dock.start();
+    site.wait_for_count("stored", 4);
+    let (opened, mut contents) = (site.opened(), Vec::new());
+    contents.extend(opened.iter().map(|(_, content)| content.as_slice()));
+    contents.sort_unstable();
+    assert_eq!(contents, [&b"first"[..], b"first", b"first", b"second"]);
     site.assert_clean_words(PART);
 }
