@@ -214,6 +214,15 @@ impl Hints {
         }
     }
 
+    /// Lets go of a folder: the next [`Hints::watch`] begins anew.
+    pub fn forget(&mut self, path: &Path) {
+        if self.watched.remove(path).is_some()
+            && let Some(watcher) = &mut self.watcher
+        {
+            let _ = watcher.unwatch(path);
+        }
+    }
+
     /// Whether any folder was hinted at and not taken yet.
     pub fn has_any(&self) -> bool {
         !self.shared.hinted.lock().unwrap_or_else(PoisonError::into_inner).is_empty()

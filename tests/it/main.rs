@@ -14,6 +14,7 @@ mod canary;
 mod cannot_open;
 mod clip_vectors;
 mod contract;
+mod control;
 mod copy;
 mod corpus;
 mod custody;

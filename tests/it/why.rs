@@ -157,7 +157,10 @@ fn wait_ends_when_all_is_stored_or_a_folder_may_be_unplugged() {
     let safe = site.dock.finish(&["wait", "--safe", folder, "--timeout", "20"]).expect_code(0);
     assert_eq!(safe.stdout, format!("safe to unplug: {folder}\n"));
     let not = site.dock.finish(&["wait", "--safe", "--timeout", "1"]).expect_code(3).stdout;
-    assert!(not.starts_with("not safe after ") && not.contains(": 1 clip; why:"), "{not}");
+    assert!(
+        not.starts_with("not safe after ") && not.contains(": 1 clip not safe yet; why:"),
+        "{not}"
+    );
     site.give_bucket_back();
     let said = site.dock.json(&["wait", "--safe", "--timeout", "20"]);
     assert_eq!((&said["safe"], &said["waiting_count"]), (&true.into(), &0.into()));

@@ -6,11 +6,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::json::{ClipJson, SCHEMA_VERSION};
-use super::{find, open, queue_complaint, queue_path, short};
+use super::{find, open, operator, queue_complaint, short};
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
 use crate::clip::{Clip, State, harmless, printable};
 use crate::dock::config::Config;
-use crate::dock::queue::{Filter, Held, Operator, QueueError, Reader};
+use crate::dock::queue::{Filter, Held, QueueError, Reader};
 use crate::edge::clock;
 use crate::hold::{Hold, Reason, Until};
 
@@ -161,9 +161,7 @@ pub(super) fn retry(
     } else {
         texts.iter().map(|text| find(&reader, config, text)).collect::<Result<_, _>>()?
     };
-    let path = queue_path(config);
-    let mut operator =
-        Operator::open(&path, &config.dock).map_err(|error| queue_complaint(config, &error))?;
+    let mut operator = operator(config)?;
     let mut out = io::stdout().lock();
     let mut retried = Vec::new();
     for clip in clips {
@@ -185,9 +183,7 @@ pub(super) fn retry(
 
 pub(super) fn forget(config: &Config, texts: &[String]) -> Result<Exit, Complaint> {
     let reader = open(config)?;
-    let path = queue_path(config);
-    let mut operator =
-        Operator::open(&path, &config.dock).map_err(|error| queue_complaint(config, &error))?;
+    let mut operator = operator(config)?;
     let mut out = io::stdout().lock();
     for text in texts {
         let clip = find(&reader, config, text)?;

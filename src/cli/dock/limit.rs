@@ -6,15 +6,14 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::json::SCHEMA_VERSION;
-use super::{open, queue_complaint, queue_path};
+use super::{open, operator, queue_complaint};
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
 use crate::clip::{Timestamp, printable};
 use crate::dock::config::{Config, Timetable, parse_rate, parse_seconds};
 use crate::dock::limits::{Override, Overrides, rates};
-use crate::dock::queue::Operator;
 use crate::edge::clock;
 
-/// The longest time that a limit is set for: a year. What is to stay belongs into the config.
+/// The longest time that an order holds for: a year. What is to stay belongs into the config.
 const FOR_SECONDS_MAX: u64 = 366 * 86_400;
 
 #[derive(Args)]
@@ -93,12 +92,7 @@ pub(super) fn limit(config: &Config, arguments: &LimitArguments) -> Result<Exit,
     show(config, &overrides, arguments.json)
 }
 
-fn operator(config: &Config) -> Result<Operator, Complaint> {
-    let operator = Operator::open(&queue_path(config), &config.dock);
-    operator.map_err(|error| queue_complaint(config, &error))
-}
-
-fn known(config: &Config, bucket: Option<&str>) -> Result<(), Complaint> {
+pub(super) fn known(config: &Config, bucket: Option<&str>) -> Result<(), Complaint> {
     let Some(name) = bucket else { return Ok(()) };
     if config.bucket(name).is_some() {
         return Ok(());
@@ -113,17 +107,19 @@ fn wanted(rate: &str, duration: Option<&str>) -> Result<Override, Complaint> {
     let bytes_per_second = parse_rate(rate).map_err(|why| {
         Complaint::text(Exit::Usage, why).hint("for example: dockseal limit set 2 MiB/s --for 2h")
     })?;
-    let until = duration.map(|text| match parse_seconds(text) {
-        Some(seconds) if (1..=FOR_SECONDS_MAX).contains(&seconds) => {
-            Ok(clock::now().plus_seconds(seconds))
-        }
-        Some(_) | None => {
-            let message =
-                format!("`{}` is not a time to set a limit for", printable(text.as_ref()));
-            Err(Complaint::text(Exit::Usage, message).hint("for example: --for 15m, --for 2h"))
-        }
-    });
-    Ok(Override { bytes_per_second, until: until.transpose()? })
+    let seconds = duration.map(for_seconds).transpose()?;
+    let until = seconds.map(|seconds| clock::now().plus_seconds(seconds));
+    Ok(Override { bytes_per_second, until })
+}
+
+/// What `--for` says, in seconds.
+pub(super) fn for_seconds(text: &str) -> Result<u64, Complaint> {
+    let seconds = parse_seconds(text).filter(|seconds| (1..=FOR_SECONDS_MAX).contains(seconds));
+    seconds.ok_or_else(|| {
+        let message =
+            format!("`{}` is not a time that an order holds for", printable(text.as_ref()));
+        Complaint::text(Exit::Usage, message).hint("for example: --for 15m, --for 2h")
+    })
 }
 
 /// A line of the table: a bucket or the whole dock.

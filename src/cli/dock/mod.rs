@@ -2,6 +2,7 @@
 
 mod check;
 mod clips;
+mod control;
 mod custody;
 mod daemon;
 mod demo;
@@ -22,7 +23,7 @@ use super::{Complaint, Exit, conclude};
 use crate::clip::{Clip, ClipId, SealedName, Source, printable};
 use crate::dock::agent::{self, AgentError};
 use crate::dock::config::Config;
-use crate::dock::queue::{QueueError, Reader};
+use crate::dock::queue::{Operator, QueueError, Reader};
 use crate::dock::signing::SigningError;
 use crate::dock::spool::{RESERVE_BYTES, Spool};
 use crate::edge::fs;
@@ -96,6 +97,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Send no clips to a bucket, or to any, for a while; they are sealed and wait
+    Pause(control::PauseArguments),
+    /// Go on with a bucket, or with all of them
+    Resume(control::ResumeArguments),
+    /// Have clips go to their buckets before all others
+    Prioritise(control::PrioritiseArguments),
+    /// Wait until what lies in a watch folder is sealed, and have the daemon let go of it
+    Eject(control::EjectArguments),
     /// How fast bytes may leave: what holds now, or change it without a restart
     Limit(limit::LimitArguments),
     /// The custody log: what was sealed, stored and erased, newest first
@@ -137,6 +146,10 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::List(list) => clips::list(&open(&load(config)?)?, list),
         Command::Show { clip, json } => clips::show(&load(config)?, clip, *json),
         Command::Retry { all, clips, json } => clips::retry(&load(config)?, *all, clips, *json),
+        Command::Pause(arguments) => control::pause(&load(config)?, arguments),
+        Command::Resume(arguments) => control::resume(&load(config)?, arguments),
+        Command::Prioritise(arguments) => control::prioritise(&load(config)?, arguments),
+        Command::Eject(arguments) => control::eject(&load(config)?, arguments),
         Command::Limit(arguments) => limit::limit(&load(config)?, arguments),
         Command::Log(arguments) => custody::log(&load(config)?, arguments),
         Command::Acknowledge => custody::acknowledge(&load(config)?),
@@ -169,6 +182,12 @@ fn load(path: &Path) -> Result<Config, Complaint> {
 /// Opens the queue for reading.
 fn open(config: &Config) -> Result<Reader, Complaint> {
     Reader::open(&queue_path(config)).map_err(|error| queue_complaint(config, &error))
+}
+
+/// Opens the queue for an operator's changes.
+fn operator(config: &Config) -> Result<Operator, Complaint> {
+    let operator = Operator::open(&queue_path(config), &config.dock);
+    operator.map_err(|error| queue_complaint(config, &error))
 }
 
 fn queue_path(config: &Config) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::control::{self, PauseJson};
 use super::why::{self, Cause};
 use crate::cli::seconds_for_people;
 use crate::clip::Timestamp;
@@ -34,6 +35,8 @@ pub(super) struct StandingJson {
     drilled_seconds: Option<u64>,
     /// The last good keyring; none where the recipients stand in the config.
     keyring: Option<KeyringJson>,
+    /// Buckets that an operator paused.
+    paused: Vec<PauseJson>,
 }
 
 #[derive(Serialize)]
@@ -102,6 +105,7 @@ pub(super) fn gather(
         witness_problem: witness_problem.flatten(),
         drilled_seconds: reader.drilled()?.map(|at| now.seconds_since(at)),
         keyring,
+        paused: control::pauses(config, &reader.orders()?, now),
     })
 }
 
@@ -117,10 +121,11 @@ impl StandingJson {
         if self.unacknowledged {
             return Some("the log begins anew, erasing waits: dockseal acknowledge".into());
         }
-        self.keyring_problem().or_else(|| {
+        let problem = self.keyring_problem().or_else(|| {
             let ago = seconds_for_people(self.drill_overdue()?);
             Some(format!("clips were last proven to open {ago} ago; ask the authority"))
-        })
+        });
+        problem.or_else(|| self.paused.first().map(paused))
     }
 
     /// That the keyring ended, or ends soon.
@@ -168,6 +173,9 @@ impl StandingJson {
                 add(why::LOG_BEHIND, Some(what), behind.problem_seconds);
             }
         }
+        for pause in &self.paused {
+            add(why::PAUSED, Some(paused(pause)), None);
+        }
         causes
     }
 
@@ -204,6 +212,11 @@ impl StandingJson {
     }
 }
 
+fn paused(PauseJson { bucket, until }: &PauseJson) -> String {
+    let until = until.as_deref().unwrap_or("it is resumed");
+    format!("bucket {bucket} is paused until {until}")
+}
+
 #[cfg(test)]
 impl StandingJson {
     /// As bad as it can be.
@@ -232,6 +245,7 @@ impl StandingJson {
                 expires: "2026-11-21".into(),
                 days_left: -1000,
             }),
+            paused: vec![PauseJson { bucket: "b".repeat(64), until: None }],
         }
     }
 }
@@ -260,7 +274,7 @@ mod tests {
         note(&standing);
         standing.drilled_seconds = Some(DRILL_SECONDS_MAX);
         note(&standing);
-        standing.drilled_seconds = None;
+        standing.paused.clear();
         note(&standing);
         let words = [
             "another dock",
@@ -269,10 +283,11 @@ mod tests {
             "expired",
             "expires in 14 days",
             "2d 0h ago",
+            "is paused until it is resumed",
         ];
         for (said, word) in said.iter().zip(words) {
             assert!(said.as_ref().is_some_and(|said| said.contains(word)), "{said:?}: {word}");
         }
-        assert_eq!(said[words.len()..], [None, None]);
+        assert_eq!(said[words.len()..], [None]);
     }
 }

@@ -17,7 +17,7 @@ use crate::dock::queue::{QueueError, Reader};
 use crate::edge::clock::{self, Instant};
 
 /// How often the queue is looked at.
-const INTERVAL: Duration = Duration::from_millis(500);
+pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 /// The mode of a folder with notifications.
 const HINTS: &str = "inotify";
 /// By now the daemon has looked at what a folder with notifications was hinted at.
@@ -49,7 +49,7 @@ struct WaitJson {
 }
 
 /// What is not safe yet.
-struct Left {
+pub(super) struct Left {
     clips: u64,
     /// Some folder was not looked through since the command began.
     is_unlooked: bool,
@@ -59,58 +59,70 @@ impl std::fmt::Display for Left {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.clips {
             0 => formatter.write_str("the folder was not looked through yet"),
-            clips => formatter.write_str(&super::clips::count("clip", clips as usize)),
+            clips => {
+                write!(formatter, "{} not safe yet", super::clips::count("clip", clips as usize))
+            }
         }
     }
 }
 
 pub(super) fn wait(config: &Config, arguments: &WaitArguments) -> Result<Exit, Complaint> {
-    let reader = open(config)?;
     let folder = arguments.folder.as_deref().map(|path| watched(config, path)).transpose()?;
+    let (left, waited_seconds) = until_safe(config, folder, arguments.timeout)?;
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        let waiting_count = left.as_ref().map_or(0, |left| left.clips);
+        let (schema_version, safe) = (SCHEMA_VERSION, left.is_none());
+        let said = WaitJson { schema_version, safe, waiting_count, waited_seconds };
+        print_json(&mut out, &said)?;
+    } else if let Some(left) = &left {
+        let waited = seconds_for_people(waited_seconds);
+        writeln!(out, "not safe after {waited}: {left}; why: dockseal why")?;
+    } else {
+        match folder {
+            None => writeln!(out, "safe: every clip is stored")?,
+            Some(path) => writeln!(out, "safe to unplug: {}", printable(path))?,
+        }
+    }
+    Ok(if left.is_none() { Exit::Ok } else { Exit::Partial })
+}
+
+/// Waits until every clip is stored, or every clip in a folder sealed; says what is not when the
+/// time is over, and how many seconds it waited.
+pub(super) fn until_safe(
+    config: &Config,
+    folder: Option<&Path>,
+    timeout: Option<u64>,
+) -> Result<(Option<Left>, u64), Complaint> {
+    let reader = open(config)?;
     let (began, began_at) = (Instant::now(), clock::now());
     let mut told = None;
-    let (left, is_safe) = loop {
+    loop {
         let left = left(config, &reader, folder, (began_at, began.elapsed() >= HINTED));
         let left = left.map_err(|error| queue_complaint(config, &error))?;
-        let is_safe = left.clips == 0 && !left.is_unlooked;
-        if is_safe || arguments.timeout.is_some_and(|limit| began.elapsed().as_secs() >= limit) {
-            break (left, is_safe);
+        let waited = began.elapsed().as_secs();
+        if left.clips == 0 && !left.is_unlooked {
+            return Ok((None, waited));
+        }
+        if timeout.is_some_and(|limit| waited >= limit) {
+            return Ok((Some(left), waited));
         }
         if agent::running(&config.state_dir).ok().flatten().is_none() {
             return Err(Complaint::text(Exit::Failed, "the daemon does not run")
                 .hint("nothing goes on without it: systemctl start dockseal; dockseal why"));
         }
         // On a terminal each change is told; in a log nobody wants that.
-        if told != Some(left.clips) && io::stderr().is_terminal() {
-            writeln!(
-                io::stderr(),
-                "{} not safe yet",
-                super::clips::count("clip", left.clips as usize)
-            )?;
-            told = Some(left.clips);
+        let says = left.to_string();
+        if told.as_ref() != Some(&says) && io::stderr().is_terminal() {
+            writeln!(io::stderr(), "waiting: {says}")?;
+            told = Some(says);
         }
         std::thread::sleep(INTERVAL);
-    };
-    let waited_seconds = began.elapsed().as_secs();
-    let mut out = io::stdout().lock();
-    if arguments.json {
-        let (schema_version, waiting_count) = (SCHEMA_VERSION, left.clips);
-        let said = WaitJson { schema_version, safe: is_safe, waiting_count, waited_seconds };
-        print_json(&mut out, &said)?;
-    } else if is_safe {
-        match folder {
-            None => writeln!(out, "safe: every clip is stored")?,
-            Some(path) => writeln!(out, "safe to unplug: {}", printable(path))?,
-        }
-    } else {
-        let waited = seconds_for_people(waited_seconds);
-        writeln!(out, "not safe after {waited}: {left}; why: dockseal why")?;
     }
-    Ok(if is_safe { Exit::Ok } else { Exit::Partial })
 }
 
 /// The watch folder that is meant.
-fn watched<'a>(config: &'a Config, path: &Path) -> Result<&'a Path, Complaint> {
+pub(super) fn watched<'a>(config: &'a Config, path: &Path) -> Result<&'a Path, Complaint> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let watch = config.watches.iter().find(|watch| watch.path == path);
     watch.map(|watch| watch.path.as_path()).ok_or_else(|| {

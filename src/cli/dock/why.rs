@@ -91,6 +91,8 @@ pub(super) const LOG_BEHIND: Row = (
     "a bucket has not the whole log",
     "dockseal check; it is tried again by itself, and clips do not wait for it",
 );
+pub(super) const PAUSED: Row =
+    ("paused", "an operator paused a bucket", "when clips may go to it again: dockseal resume");
 const GROWING: Row = (
     "growing",
     "the file may still be written to",
@@ -104,7 +106,7 @@ const KEPT: Row = (
 );
 
 /// All of them, worst first.
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 16] = [
     DAEMON_DOWN,
     DISK_FULL,
     LOG_FORKED,
@@ -117,6 +119,7 @@ const ROWS: [Row; 15] = [
     CLOCK_OFF,
     WITNESS,
     LOG_BEHIND,
+    PAUSED,
     GROWING,
     TURN,
     KEPT,

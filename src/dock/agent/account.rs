@@ -123,6 +123,7 @@ impl Agent {
             context.queue.look_at_all(clock::now()).await?;
         }
         context.buckets.set_rates(rates(&context.config, &self.reader.limits()?, clock::now()));
+        self.follow_orders().await?;
         let retried = self.reader.retried()?;
         if retried != std::mem::replace(&mut self.retried, retried) {
             self.wake_couriers();

@@ -6,12 +6,13 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::Id;
 
 use super::deliver::{Delivered, deliver};
+use super::orders::Pressure;
 use super::{Agent, AgentError, Done};
 use crate::clip::{ClipId, Fact, Timestamp};
 use crate::dock::config::Config;
@@ -33,7 +34,7 @@ const LOOK_COUNT: usize = 16;
 
 /// What is going on with one bucket.
 pub(super) struct Courier {
-    name: String,
+    pub(super) name: String,
     uploads_max: usize,
     carried: HashSet<ClipId>,
     window: usize,
@@ -43,8 +44,7 @@ pub(super) struct Courier {
     failures: u32,
     rests_until: Option<Instant>,
     picks: u32,
-    /// Whether more is due than is carried: then long uploads give way at the end of their turn.
-    others_wait: Arc<AtomicBool>,
+    pressure: Arc<Pressure>,
 }
 
 impl Courier {
@@ -58,9 +58,22 @@ impl Courier {
             failures: 0,
             rests_until: None,
             picks: 0,
-            others_wait: Arc::default(),
+            pressure: Arc::default(),
         };
         config.buckets.iter().map(courier).collect()
+    }
+
+    /// An operator paused the bucket, or has it gone on with.
+    pub(super) fn pause(&mut self, is_paused: bool) {
+        let was_paused = self.pressure.is_paused.swap(is_paused, Ordering::Relaxed);
+        if was_paused != is_paused {
+            let word = if is_paused { "paused" } else { "resumed" };
+            tracing::info!(bucket = self.name, "{word} by an operator");
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.pressure.is_paused.load(Ordering::Relaxed)
     }
 
     fn is_resting(&self, now: Instant) -> bool {
@@ -69,7 +82,7 @@ impl Courier {
 
     /// How many clips it may take now. After a failure one alone shows whether the bucket works.
     fn free(&self, now: Instant) -> usize {
-        if self.is_resting(now) {
+        if self.is_resting(now) || self.is_paused() {
             return 0;
         }
         let window = if self.failures >= FAILURE_COUNT_MAX { 1 } else { self.window };
@@ -152,18 +165,19 @@ impl Agent {
                     courier.carried.insert(due.clip.id);
                     courier.picks += 1;
                     (free, begun) = (free - 1, begun + 1);
-                    let others_wait = Arc::clone(&courier.others_wait);
+                    let pressure = Arc::clone(&courier.pressure);
                     let (context, bucket) = (Arc::clone(&self.context), name.clone());
                     let id = due.clip.id;
                     let task = self.tasks.spawn(async move {
-                        let outcome = deliver(&context, due.clip, bucket, others_wait).await;
+                        let outcome = deliver(&context, due.clip, bucket, pressure).await;
                         Done::Delivery { index, id, outcome }
                     });
                     self.carrying.insert(task.id(), (index, id));
                 }
             }
         }
-        self.couriers[index].others_wait.store(waiting > 0, Ordering::Relaxed);
+        let pressure = &self.couriers[index].pressure;
+        pressure.others_wait.store(waiting > 0, Ordering::Relaxed);
         let moved = begun + put_off.len();
         if !put_off.is_empty() {
             self.context.queue.put_off(name, put_off).await?;
@@ -213,6 +227,7 @@ impl Agent {
         let (now, instant) = (clock::now(), Instant::now());
         for courier in &self.couriers {
             let may_begin = !courier.is_resting(instant)
+                && !courier.is_paused()
                 && self.reader.due_delivery_count(&courier.name, now)? > 0;
             if may_begin || !courier.carried.is_empty() {
                 return Ok(false);
@@ -249,7 +264,7 @@ mod tests {
             failures: 0,
             rests_until: None,
             picks: 0,
-            others_wait: Arc::default(),
+            pressure: Arc::default(),
         }
     }
 

@@ -1,11 +1,11 @@
 //! One turn at one delivery: a sealed file to a bucket.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::orders::Pressure;
 use super::work::spool_damaged;
 use super::{AgentError, Context};
 use crate::clip::{Clip, Fact, Receipt, SealedName};
@@ -42,10 +42,10 @@ pub(super) async fn deliver(
     context: &Context,
     clip: Clip,
     bucket: String,
-    others_wait: Arc<AtomicBool>,
+    pressure: Arc<Pressure>,
 ) -> Result<Delivered, AgentError> {
     let name = clip.sealed.expect("only sealed clips are delivered").name;
-    let sent = send(context, &clip, name, &bucket, others_wait).await;
+    let sent = send(context, &clip, name, &bucket, pressure).await;
     let now = clock::now();
     let behind_seconds = context.buckets.behind_seconds(&bucket);
     let name_of_bucket = bucket.clone();
@@ -118,13 +118,13 @@ async fn send(
     clip: &Clip,
     name: SealedName,
     bucket: &str,
-    others_wait: Arc<AtomicBool>,
+    pressure: Arc<Pressure>,
 ) -> Result<Option<Receipt>, BucketError> {
     let config = context.config.bucket(bucket).expect("couriers have configured buckets");
     let opened = context.bucket(config).await?;
     let file = context.spool.read(name).map_err(BucketError::Spool)?;
     let sending = Sending { clip: clip.id, name, bucket: bucket.to_owned() };
-    let journal = UploadJournal { context, sending, others_wait };
+    let journal = UploadJournal { context, sending, pressure };
     let key = clip_key(&context.config.dock, name);
     let evidence = opened.put_in_turns(&key, file, name, &journal).await?;
     let stored_at = clock::now();
@@ -136,7 +136,7 @@ async fn send(
 struct UploadJournal<'a> {
     context: &'a Context,
     sending: Sending,
-    others_wait: Arc<AtomicBool>,
+    pressure: Arc<Pressure>,
 }
 
 impl UploadJournal<'_> {
@@ -186,7 +186,7 @@ impl Journal for UploadJournal<'_> {
     }
 
     fn may_go_on(&self, turn_bytes: u64) -> bool {
-        turn_bytes < TURN_BYTES || !self.others_wait.load(Ordering::Relaxed)
+        self.pressure.may_go_on(turn_bytes >= TURN_BYTES)
     }
 }
 

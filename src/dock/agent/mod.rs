@@ -7,6 +7,7 @@ mod courier;
 mod deliver;
 mod discover;
 mod lost;
+mod orders;
 mod recover;
 mod state;
 mod work;
@@ -24,7 +25,7 @@ use super::config::{Config, Watch};
 use super::keys::Keys;
 use super::lifecycle::{Step, next_step};
 use super::push::Buckets;
-use super::queue::{Due, QueueError, Reader};
+use super::queue::{Due, OrderEnd, QueueError, Reader};
 use super::seal::Control;
 use super::signing;
 use super::spool::Spool;
@@ -59,6 +60,9 @@ const BOOTED_JUST_NOW: Duration = Duration::from_secs(600);
 const LOOK_SPACING_MIN: Duration = Duration::from_millis(250);
 /// How long work in progress may take to end once the process is told to.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
+
+/// The mode of a watch folder that was let go of.
+pub const EJECTED: &str = "ejected";
 
 /// When [`Agent::run`] returns by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +116,10 @@ struct FolderState {
     last: Option<(Instant, Duration)>,
     is_looking: bool,
     has_unsettled: bool,
+    /// Until when an operator had it left alone.
+    ejected: Option<OrderEnd>,
+    /// Whether that was said, because nothing in it is open.
+    is_let_go: bool,
 }
 
 /// What a task of the agent ended with.
@@ -149,6 +157,8 @@ impl Agent {
             last: None,
             is_looking: false,
             has_unsettled: false,
+            ejected: None,
+            is_let_go: false,
         });
         let folders = folders.collect();
         let keys = Keys::new(&config.keys, &reader.keyrings()?);
@@ -239,8 +249,12 @@ impl Agent {
         Ok(end)
     }
 
+    fn hints(&self) -> std::sync::MutexGuard<'_, Hints> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take_hints(&mut self) {
-        let hinted = self.hints.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let hinted = self.hints().take();
         for folder in self.folders.iter_mut().filter(|f| hinted.contains(&f.watch.path)) {
             folder.due = folder.due.min(folder.earliest());
         }
@@ -249,7 +263,7 @@ impl Agent {
     fn look_through_due_folders(&mut self) {
         let now = Instant::now();
         for (index, folder) in self.folders.iter_mut().enumerate() {
-            if folder.is_looking || folder.due > now {
+            if folder.is_looking || folder.ejected.is_some() || folder.due > now {
                 continue;
             }
             folder.is_looking = true;
@@ -287,6 +301,10 @@ impl Agent {
                 match next_step(&due.clip, &policy, now) {
                     Step::Done | Step::Operator | Step::WaitForScan => postponed.push((due, None)),
                     Step::Wait(until) => postponed.push((due, Some(until))),
+                    Step::Erase(_) | Step::Seal if self.ejected_until(&due.clip).is_some() => {
+                        let until = self.ejected_until(&due.clip);
+                        postponed.push((due, until));
+                    }
                     step @ (Step::Erase(_) | Step::Seal | Step::Store | Step::Unspool) => {
                         self.start(due.clip, step, state);
                         free -= 1;
@@ -376,9 +394,10 @@ impl Agent {
     /// Whether nothing is in progress, and nothing is due or will be without a new event.
     fn is_idle(&self) -> Result<bool, AgentError> {
         let is_settled = |f: &FolderState| {
-            !f.is_looking && f.last.is_some() && !f.has_unsettled && f.due > Instant::now()
+            f.is_let_go
+                || !f.is_looking && f.last.is_some() && !f.has_unsettled && f.due > Instant::now()
         };
-        let hinted = self.hints.lock().unwrap_or_else(PoisonError::into_inner).has_any();
+        let hinted = self.hints().has_any();
         let busy = self.tasks.len() - usize::from(self.ledger.is_publishing());
         Ok(busy == 0
             && !hinted

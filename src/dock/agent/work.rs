@@ -186,7 +186,12 @@ fn try_seal(context: &Context, clip: &Clip) -> Result<SealedFile, SealClipFault>
     };
     context.spool.publish(draft, &fact, &clip.generation)?;
     if watch.erase == EraseWhen::WhenSealed {
-        fact.reread = is_same_again(&mut file, &sealed, &context.control)?;
+        let again = is_same_again(&mut file, &sealed, &context.control);
+        if again.is_err() {
+            // Nothing will point at it: the clip is sealed anew. A start removes what stays.
+            let _ = context.spool.remove(sealed.name);
+        }
+        fact.reread = again?;
         if !fact.reread {
             tracing::error!(clip = clip.id.0, "a second reading differed; kept until stored");
         }
