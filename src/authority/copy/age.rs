@@ -3,6 +3,7 @@
 use super::plan::Newest;
 use crate::custody::checkpoint::Checkpoint;
 use crate::custody::drill::Drill;
+use crate::custody::status::{self, Status};
 use crate::keyring::Keyring;
 use crate::note::Note;
 
@@ -29,13 +30,13 @@ pub(super) fn relation(newest: Newest, key: &str, here: &[u8], there: &[u8]) -> 
     if here == there {
         return Some(Relation::Equal);
     }
-    if newest == Newest::Status {
+    let (here, there) = (age(newest, key, here), age(newest, key, there));
+    // A status proves nothing: one that is none, or of a later version, is worth no failure.
+    if newest == Newest::Status && (here.is_none() || there.is_none()) {
         return Some(Relation::Unknown);
     }
-    let (age_here, text_here) = age(newest, key, here)?;
-    let Some((age_there, text_there)) = age(newest, key, there) else {
-        return Some(Relation::Conflict);
-    };
+    let (age_here, text_here) = here?;
+    let Some((age_there, text_there)) = there else { return Some(Relation::Conflict) };
     Some(match age_here.cmp(&age_there) {
         std::cmp::Ordering::Less => Relation::Older,
         // Cosignatures that came later make another note of the same text.
@@ -64,7 +65,10 @@ fn age(newest: Newest, key: &str, bytes: &[u8]) -> Option<(u64, String)> {
         }
         Newest::Drill => Drill::parse(note.text()).ok()?.at.as_second().try_into().ok()?,
         Newest::Keyring => Keyring::from_note(&note).ok()?.revision,
-        Newest::Status => return None,
+        Newest::Status => {
+            let status = Status::parse(note.text()).ok()?;
+            (key == status::key(&status.dock)).then(|| status.at.as_second().try_into().ok())??
+        }
     };
     Some((age, note.text().to_owned()))
 }
