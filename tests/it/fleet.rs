@@ -59,6 +59,11 @@ fn what_a_dock_says_of_itself_has_no_personal_data_and_reaches_the_authority() {
         let text = text.replace("dockseal.status/v1", "");
         assert!(!text.contains(secret), "{secret}: {text}");
     }
+    // What it may need is what the desk there explains.
+    let list = force.dock().finish(&["why", "--list"]).stdout;
+    for word in ["disk-full", "queue-lost", "log-anew", "keyring-ends", "drill-old", "folder"] {
+        assert!(list.contains(word), "{word}: {list}");
+    }
     // The auditor neither minds it nor believes it.
     force.audit(&[&format!("file://{}", bucket.path().display())]).expect_code(0);
 }
@@ -70,14 +75,16 @@ fn a_dock_that_shall_say_nothing_says_nothing() {
     force.seal("a.mp4", b"a clip");
     assert_eq!(status_text(bucket.path()), None);
     let table = force.fleet(&[]).expect_code(3).stdout;
-    assert!(table.contains("it said nothing yet; its log was added to at 20"), "{table}");
+    assert!(table.contains("it said nothing yet; its log went on until "), "{table}");
     assert!(table.contains("0 clips at risk (of 1 dock not known)"), "{table}");
 }
 
 #[test]
 fn a_verdict_that_changed_is_said_by_a_running_dock_that_may_only_put() {
     needs!(Weed, Setpriv);
-    let mut force = Force::behind(&Seaweed::shared().endpoint(), "fleet", "status_seconds = 1");
+    // Each word is one more version there, and none is ever taken away.
+    let (server, url) = (Seaweed::shared(), Seaweed::shared().locked_url("fleet"));
+    let mut force = Force::behind(&server.endpoint(), &url, "status_seconds = 1");
     force.dock().start();
     let verdict = |force: &Force| {
         let said = force.fleet(&["--json"]).json();
@@ -87,13 +94,17 @@ fn a_verdict_that_changed_is_said_by_a_running_dock_that_may_only_put() {
     crate::support::wait_for("ok", soon, || (verdict(&force) == "ok").then_some(()));
     std::os::unix::fs::symlink("/etc/passwd", force.dock().folder().join("a.mp4")).unwrap();
     crate::support::wait_for("attention", soon, || (verdict(&force) == "attention").then_some(()));
+    let versions = server.versions(&url);
+    assert!(versions.iter().filter(|key| key.ends_with("/status")).count() >= 2, "{versions:?}");
+    assert_eq!(force.dock().stop(), 0);
+    force.audit(&[&url]).expect_code(0);
 }
 
 #[test]
 fn a_bucket_that_lets_nothing_be_replaced_holds_nothing_and_is_not_asked_again() {
     needs!(Weed, Setpriv);
-    let proxy = HttpFaults::to(&Seaweed::shared().address);
-    let mut force = Force::behind(&proxy.endpoint(), "fleet-kept", "status_seconds = 1");
+    let (proxy, url) = (HttpFaults::to(&Seaweed::shared().address), Seaweed::shared().url("kept"));
+    let mut force = Force::behind(&proxy.endpoint(), &url, "status_seconds = 1");
     let status = || Which::of("PUT").with("/status");
     proxy.answer_next(ALWAYS, status(), Answer::new(403).s3_error("AccessDenied"));
     force.dock().start();
@@ -152,8 +163,8 @@ fn every_kind_of_bucket_lists_one_folder_and_no_more() {
     let folder = Bucket::open(&format!("file://{}", dir.path().display()), &BTreeMap::new());
     let s3 = Bucket::open(&server.url("level"), &server.options(Login::Admin));
     for bucket in [folder.unwrap(), s3.unwrap()] {
-        let put = |key: &'static str| block_on(bucket.replace(key, "x".into())).unwrap();
-        ["d-1/status", "d-1/log/1/checkpoint", "d-1/log/1/tile/0/000", "d-10/status"].map(put);
+        let keys = ["d-1/status", "d-1/log/1/checkpoint", "d-1/log/1/tile/0/000", "d-10/status"];
+        keys.iter().for_each(|key| block_on(bucket.replace(key, "x".into())).unwrap());
         let level = |folder| block_on(bucket.level(folder)).unwrap();
         assert_eq!(level("").folders, ["d-1", "d-10"]);
         let found = level("d-1/log/1");

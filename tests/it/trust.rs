@@ -23,14 +23,14 @@ pub struct Force {
 
 impl Force {
     fn at_seaweed(test: &str, more: &str) -> Force {
-        Force::behind(&Seaweed::shared().endpoint(), test, more)
+        let server = Seaweed::shared();
+        Force::behind(&server.endpoint(), &server.url(test), more)
     }
 
-    /// At a SeaweedFS, which is reached by this endpoint.
-    pub fn behind(endpoint: &str, test: &str, more: &str) -> Force {
-        let (server, endpoint) = (Seaweed::shared(), endpoint.to_owned());
+    /// At a place of a SeaweedFS that is reached by this endpoint.
+    pub fn behind(endpoint: &str, url: &str, more: &str) -> Force {
         let option = vec!["-o".to_owned(), format!("aws_endpoint={endpoint}")];
-        Force::new(BucketConfig::s3(&endpoint, &server.url(test)), option, more)
+        Force::new(BucketConfig::s3(endpoint, url), option, more)
     }
 
     pub fn new(bucket: BucketConfig, option: Vec<String>, more: &str) -> Force {

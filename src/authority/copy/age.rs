@@ -102,4 +102,26 @@ mod tests {
         let rubbish = super::relation(Newest::Checkpoint, key, b"rubbish", &here);
         assert_eq!(rubbish, None);
     }
+
+    #[test]
+    fn the_later_status_is_the_newer_one_and_rubbish_is_no_failure() {
+        let make = |at: &str, dock: &str| {
+            let text = format!(
+                "dockseal.status/v1\ndock {dock}\nat 2026-11-21T{at}Z\nnext 690\nversion 0.1.0\n\
+                 log abababababababab 7\nverdict ok\nunsafe 0 0\nat-risk 0\nbacklog 0\n"
+            );
+            let key = SignerKey::from_seed(dock, Kind::Note, &[1; 32]).expect("a name");
+            Note::sign(text, &key).to_string().into_bytes()
+        };
+        let here = make("09:00:00", "d-1");
+        let relation = |there: &[u8]| super::relation(Newest::Status, "d-1/status", &here, there);
+        assert_eq!(relation(&here), Some(Relation::Equal));
+        assert_eq!(relation(&make("08:59:59", "d-1")), Some(Relation::Newer));
+        assert_eq!(relation(&make("09:00:01", "d-1")), Some(Relation::Older));
+        // When the buckets stored them decides.
+        assert_eq!(relation(&make("09:00:01", "d-2")), Some(Relation::Unknown));
+        assert_eq!(relation(b"well\n"), Some(Relation::Unknown));
+        let rubbish = super::relation(Newest::Status, "d-1/status", b"well\n", &here);
+        assert_eq!(rubbish, Some(Relation::Unknown));
+    }
 }

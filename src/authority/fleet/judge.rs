@@ -111,7 +111,7 @@ pub struct Row {
     pub verdict: Verdict,
     /// What it said last, where a key of it signed that.
     pub status: Option<Status>,
-    /// How long ago it said so, by its clock and ours.
+    /// How long ago it said so, by its clock and ours, where they can both be right.
     pub said_seconds: Option<u64>,
     /// When the bucket stored the newest checkpoint of its log; only of a dock that is not heard.
     pub log_at: Option<jiff::Timestamp>,
@@ -192,9 +192,10 @@ pub(super) fn judge(
     };
     let at = Timestamp(status.at.as_millisecond());
     let said_seconds = now.seconds_since(at);
-    let verdict = if now.plus_seconds(CLOCK_SLACK_SECONDS) < at {
-        Verdict::Ahead
-    } else if before.is_some_and(|before| before > status.at) {
+    if now.plus_seconds(CLOCK_SLACK_SECONDS) < at {
+        return row(Verdict::Ahead, Some(status), None);
+    }
+    let verdict = if before.is_some_and(|before| before > status.at) {
         Verdict::Replayed
     } else if said_seconds > patience(&status) {
         Verdict::Silent

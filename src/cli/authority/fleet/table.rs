@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::super::super::{bytes_for_people, seconds_for_people};
 use crate::authority::fleet::{Fleet, Row, Verdict};
-use crate::clip::harmless;
+use crate::clip::{Timestamp, harmless};
 
 /// Columns that the name of a dock has.
 const NAME_WIDTH: usize = 20;
@@ -31,7 +31,7 @@ pub(super) fn write(out: &mut impl Write, fleet: &Fleet, layout: Layout) -> io::
     for row in shown {
         line(out, &cells(row))?;
         if row.verdict.needs_you() {
-            writeln!(out, "  {}; {}", why(row), row.verdict.advice())?;
+            writeln!(out, "  {}; {}", why(row, fleet.at), row.verdict.advice())?;
         }
     }
     if layout == Layout::NeedingYou && !well.is_empty() {
@@ -86,7 +86,9 @@ fn cells(row: &Row) -> [String; 10] {
 }
 
 /// Why a dock needs somebody, in one sentence.
-pub(super) fn why(row: &Row) -> String {
+pub(super) fn why(row: &Row, now: Timestamp) -> String {
+    let log = row.log_at.map(|at| now.seconds_since(Timestamp(at.as_millisecond())));
+    let log = log.map(seconds_for_people);
     let said = row.said_seconds.map_or(String::new(), seconds_for_people);
     let status = row.status.as_ref();
     match row.verdict {
@@ -104,13 +106,13 @@ pub(super) fn why(row: &Row) -> String {
             }
         }
         Verdict::Forged => "not signed by the key that the keyring enrols for it".to_owned(),
-        Verdict::Never => match row.log_at {
-            Some(at) => format!("it said nothing yet; its log was added to at {at:.0}"),
+        Verdict::Never => match log {
+            Some(log) => format!("it said nothing yet; its log went on until {log} ago"),
             None => "nothing was ever heard of it".to_owned(),
         },
         Verdict::Ok | Verdict::Waiting => String::new(),
-        Verdict::Outdated => match row.log_at {
-            Some(at) => format!("its log went on until {at:.0}, what it says is {said} old"),
+        Verdict::Outdated => match log {
+            Some(log) => format!("its log went on until {log} ago, what it says is {said} old"),
             None => format!("what it says is {said} old"),
         },
         Verdict::Replayed => "it said something newer before: an old word was put back".to_owned(),
