@@ -1,4 +1,5 @@
-//! The status object: what a dock says of itself beside its log, signed. It proves nothing.
+//! The status object: what a dock says of itself beside its log, signed, and proving nothing.
+//!
 //! docs/custody.md §9.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The fleet as one web page for a wall: nothing fetched, every text escaped, read from five metres.
+//! The fleet as one web page for a wall: nothing fetched, every text escaped, read from afar.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
