@@ -8,6 +8,7 @@ use dockseal::authority::manifest::from_text;
 use dockseal::authority::open::open;
 use dockseal::custody::checkpoint::Checkpoint;
 use dockseal::custody::entry::Entry;
+use dockseal::custody::status::Status;
 use dockseal::custody::tile::{
     Piece, SIZE_MAX, decode_bundle, decode_tile, encode_bundle, encode_tile,
 };
@@ -27,7 +28,7 @@ pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their folders in `corpus/`.
 #[allow(dead_code, reason = "each fuzzer takes one, the replay takes all")]
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("checkpoint", checkpoint),
     ("config", config),
     ("entry", entry),
@@ -39,6 +40,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("note", note),
     ("payload", payload),
     ("recipient", recipient),
+    ("status", status),
     ("tile", tile),
     ("tile_path", tile_path),
 ];
@@ -139,6 +141,18 @@ pub fn recipient(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(recipient) = text.parse::<Recipient>() {
         assert_eq!(recipient.to_string(), text, "a second spelling of one recipient");
+    }
+}
+
+/// A status that is taken is written again byte for byte, but for lines of later versions, and its
+/// words are harmless.
+pub fn status(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(status) = Status::parse(text) {
+        assert!(text.starts_with(&status.to_string()), "a second spelling of one status");
+        let reasons = status.held.iter().map(|held| &held.reason);
+        let mut words = status.needs.iter().chain(reasons).chain([&status.verdict]);
+        assert!(words.all(|word| word.len() <= 32 && word.is_ascii()), "a word that is none");
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Progress, Step};
 use crate::clip::{SealedName, Timestamp};
 use crate::custody::LogId;
 use crate::custody::place::Place;
+use crate::custody::status::NOTE_SIZE_MAX as STATUS_SIZE_MAX;
 use crate::custody::tile::Piece;
 use crate::edge::bucket::{Bucket, BucketError, CHECK, Object};
 
@@ -118,9 +119,11 @@ impl Shelf {
             Place::Revision(number) => {
                 self.revisions.insert(number);
             }
-            Place::Status { dock } => {
+            // What a dock says of itself proves nothing, and is not read.
+            Place::Status { dock } if object.size_bytes <= STATUS_SIZE_MAX => {
                 self.dock(dock);
             }
+            Place::Status { .. } => findings.add(&object.key, What::Foreign),
         }
     }
 

@@ -13,6 +13,7 @@
 //! parallel       all chunks, on all cores
 //! seek           some chunks, wherever they are
 //! fetch          an object of a bucket as a stream, or read where it is wanted
+//! fleet          what each dock last said of itself, and whether to believe it
 //! catalogue      what a bucket holds, from the first bytes of each object
 //! copy           a whole history into another bucket
 //! drill          whether clips can be opened, tried at both ends of some
@@ -28,6 +29,7 @@ pub mod copy;
 pub mod draft;
 pub mod drill;
 pub mod fetch;
+pub mod fleet;
 pub mod identity;
 pub mod identity_file;
 pub mod manifest;

@@ -8,6 +8,8 @@ pub mod authority;
 mod bucket;
 #[cfg(feature = "dock")]
 pub mod dock;
+#[cfg(any(feature = "authority", feature = "audit"))]
+mod html;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -9,6 +9,8 @@ use crate::note::{Note, NoteError, SignerKey, VerifierKey, is_name};
 pub const HEAD: &str = "dockseal.drill/v1";
 /// Largest receipt that is looked at, in bytes: five short lines and some signatures.
 pub const RECEIPT_SIZE_MAX: u64 = 8 << 10;
+/// After so long without a drill, a person is told.
+pub const OVERDUE_SECONDS: u64 = 48 * 3600;
 
 /// What a drill found for one dock; there is one only where all that was tried was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]

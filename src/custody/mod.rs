@@ -6,6 +6,7 @@ pub mod drill;
 pub mod entry;
 pub mod merkle;
 pub mod place;
+pub mod status;
 pub mod tile;
 
 use std::fmt;

@@ -44,6 +44,8 @@ pub struct Config {
     pub rescan_seconds: u64,
     /// How often the log is published at least, also when nothing happened.
     pub heartbeat_seconds: u64,
+    /// How often the dock says how it is, beside its log; 0 is never.
+    pub status_seconds: u64,
     /// Who cosigns the log's checkpoints.
     pub witness: Option<Witness>,
 }

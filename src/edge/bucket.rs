@@ -105,6 +105,15 @@ pub struct Object {
     pub stored: jiff::Timestamp,
 }
 
+/// What lies directly in a folder of a bucket, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Level {
+    /// Folders.
+    pub folders: Vec<String>,
+    /// Objects, and when the bucket stored them.
+    pub objects: Vec<(String, jiff::Timestamp)>,
+}
+
 impl Object {
     /// Whether it is a folder's put that is under way, or was killed half-way; no key of ours ends
     /// like this.

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use rustix::fs::Mode;
+
 use super::fs::{Written, create_over, rename_over, sync, sync_folder};
 
 /// Writes a file for this user alone, over the one that may be there, so that a power cut leaves
@@ -10,10 +12,20 @@ use super::fs::{Written, create_over, rename_over, sync, sync_folder};
 ///
 /// One process at a time: an unfinished copy of an earlier one is written over.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_for(path, bytes, Mode::RUSR | Mode::WUSR)
+}
+
+/// As [`replace`], for everybody to read.
+pub fn replace_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_for(path, bytes, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)
+}
+
+fn replace_for(path: &Path, bytes: &[u8], readers: Mode) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".unfinished");
     let unfinished = Path::new(&unfinished);
     let mut file = Written(create_over(unfinished)?);
+    rustix::fs::fchmod(&file.0, readers)?;
     file.write_all(bytes)?;
     sync(&file.0)?;
     rename_over(unfinished, path)?;

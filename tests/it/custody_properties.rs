@@ -75,6 +75,7 @@ fn nearly(good: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
 const KEYRING: &[u8] = include_bytes!("../vectors/custody/keyrings/day-keys");
 const NOTE: &[u8] = include_bytes!("../vectors/custody/notes/cosigned");
 const ENTRY: &[u8] = include_bytes!("../../fuzz/corpus/entry/started");
+const STATUS: &[u8] = include_bytes!("../../fuzz/corpus/status/full");
 
 proptest! {
     #[test]
@@ -123,16 +124,19 @@ proptest! {
         targets::entry(&bytes);
         targets::keyring(&bytes);
         targets::note(&bytes);
+        targets::status(&bytes);
         targets::tile_path(&bytes);
     }
 
     #[test]
     fn what_is_nearly_right_has_one_spelling_or_is_refused(
         keyring in nearly(KEYRING), note in nearly(NOTE), entry in nearly(ENTRY),
+        status in nearly(STATUS),
     ) {
         targets::keyring(&keyring);
         targets::checkpoint(&note);
         targets::note(&note);
         targets::entry(&entry);
+        targets::status(&status);
     }
 }

@@ -27,6 +27,7 @@ mod desk;
 mod dock_keyring;
 mod door_to_door;
 mod faults;
+mod fleet;
 mod hostile;
 mod identities;
 mod keyring_desk;

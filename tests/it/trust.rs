@@ -24,9 +24,13 @@ pub struct Force {
 impl Force {
     fn at_seaweed(test: &str, more: &str) -> Force {
         let server = Seaweed::shared();
-        let endpoint = server.endpoint();
+        Force::behind(&server.endpoint(), &server.url(test), more)
+    }
+
+    /// At a place of a SeaweedFS that is reached by this endpoint.
+    pub fn behind(endpoint: &str, url: &str, more: &str) -> Force {
         let option = vec!["-o".to_owned(), format!("aws_endpoint={endpoint}")];
-        Force::new(BucketConfig::s3(&endpoint, &server.url(test)), option, more)
+        Force::new(BucketConfig::s3(endpoint, url), option, more)
     }
 
     pub fn new(bucket: BucketConfig, option: Vec<String>, more: &str) -> Force {
@@ -98,6 +102,18 @@ impl Force {
         command.arg("--keyring").arg(self.place("keyring"));
         command.args(&self.option);
         Finished::new(command.output().expect("it starts"))
+    }
+
+    /// `dockseal-authority fleet` with the authority's keyring.
+    pub fn fleet(&self, words: &[&str]) -> Finished {
+        let mut command = authority(Login::Admin, &["fleet", &self.url]);
+        command.arg("--keyring").arg(self.place("keyring")).args(&self.option).args(words);
+        Finished::new(command.output().expect("it starts"))
+    }
+
+    /// The dock.
+    pub fn dock(&mut self) -> &mut Dock {
+        &mut self.dock
     }
 
     /// Drops a clip and runs the dock until it is in the bucket.

@@ -3,6 +3,7 @@
 use super::plan::Newest;
 use crate::custody::checkpoint::Checkpoint;
 use crate::custody::drill::Drill;
+use crate::custody::status::{self, Status};
 use crate::keyring::Keyring;
 use crate::note::Note;
 
@@ -29,13 +30,13 @@ pub(super) fn relation(newest: Newest, key: &str, here: &[u8], there: &[u8]) -> 
     if here == there {
         return Some(Relation::Equal);
     }
-    if newest == Newest::Status {
+    let (here, there) = (age(newest, key, here), age(newest, key, there));
+    // A status proves nothing: one that is none, or of a later version, is worth no failure.
+    if newest == Newest::Status && (here.is_none() || there.is_none()) {
         return Some(Relation::Unknown);
     }
-    let (age_here, text_here) = age(newest, key, here)?;
-    let Some((age_there, text_there)) = age(newest, key, there) else {
-        return Some(Relation::Conflict);
-    };
+    let (age_here, text_here) = here?;
+    let Some((age_there, text_there)) = there else { return Some(Relation::Conflict) };
     Some(match age_here.cmp(&age_there) {
         std::cmp::Ordering::Less => Relation::Older,
         // Cosignatures that came later make another note of the same text.
@@ -64,7 +65,10 @@ fn age(newest: Newest, key: &str, bytes: &[u8]) -> Option<(u64, String)> {
         }
         Newest::Drill => Drill::parse(note.text()).ok()?.at.as_second().try_into().ok()?,
         Newest::Keyring => Keyring::from_note(&note).ok()?.revision,
-        Newest::Status => return None,
+        Newest::Status => {
+            let status = Status::parse(note.text()).ok()?;
+            (key == status::key(&status.dock)).then(|| status.at.as_second().try_into().ok())??
+        }
     };
     Some((age, note.text().to_owned()))
 }
@@ -97,5 +101,27 @@ mod tests {
         assert_eq!(relation(&checkpoint(0xac, 16, empty_root(), 1)), Relation::Conflict);
         let rubbish = super::relation(Newest::Checkpoint, key, b"rubbish", &here);
         assert_eq!(rubbish, None);
+    }
+
+    #[test]
+    fn the_later_status_is_the_newer_one_and_rubbish_is_no_failure() {
+        let make = |at: &str, dock: &str| {
+            let text = format!(
+                "dockseal.status/v1\ndock {dock}\nat 2026-11-21T{at}Z\nnext 690\nversion 0.1.0\n\
+                 log abababababababab 7\nverdict ok\nunsafe 0 0\nat-risk 0\nbacklog 0\n"
+            );
+            let key = SignerKey::from_seed(dock, Kind::Note, &[1; 32]).expect("a name");
+            Note::sign(text, &key).to_string().into_bytes()
+        };
+        let here = make("09:00:00", "d-1");
+        let relation = |there: &[u8]| super::relation(Newest::Status, "d-1/status", &here, there);
+        assert_eq!(relation(&here), Some(Relation::Equal));
+        assert_eq!(relation(&make("08:59:59", "d-1")), Some(Relation::Newer));
+        assert_eq!(relation(&make("09:00:01", "d-1")), Some(Relation::Older));
+        // When the buckets stored them decides.
+        assert_eq!(relation(&make("09:00:01", "d-2")), Some(Relation::Unknown));
+        assert_eq!(relation(b"well\n"), Some(Relation::Unknown));
+        let rubbish = super::relation(Newest::Status, "d-1/status", b"well\n", &here);
+        assert_eq!(rubbish, Some(Relation::Unknown));
     }
 }

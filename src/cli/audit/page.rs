@@ -2,6 +2,7 @@
 
 use super::text::{NOT_PROVEN, dock_lines, severity, verdict};
 use crate::audit::report::Report;
+use crate::cli::html::escaped;
 
 const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}\
 pre{background:#f4f4f4;padding:1em;overflow-x:auto}.TAMPERING{color:#a00;font-weight:bold}\
@@ -53,34 +54,4 @@ pub fn page(report: &Report) -> String {
     }
     page.push_str(&format!("<p>{}</p>\n</body></html>\n", escaped(NOT_PROVEN)));
     page
-}
-
-/// A text that is only text: in an element, and in an attribute.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in crate::clip::harmless(text).chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_text_becomes_markup() {
-        assert_eq!(
-            escaped("<a b='c' d=\"e\">&\n"),
-            "&lt;a b=&#39;c&#39; d=&quot;e&quot;&gt;&amp;\n"
-        );
-        assert!(!escaped("\u{202e}\u{1b}[2J").contains(['\u{202e}', '\u{1b}']));
-    }
 }

@@ -4,6 +4,7 @@ mod copy;
 mod dialog;
 mod drill;
 mod find;
+mod fleet;
 mod identity;
 mod interrupt;
 mod keygen;
@@ -53,6 +54,7 @@ struct Cli {
 enum Command {
     Copy(copy::Args),
     Drill(drill::Args),
+    Fleet(fleet::Args),
     Keygen(keygen::Args),
     Keyring(keyring::Args),
     List(list::Args),
@@ -70,6 +72,7 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Copy(args) => copy::run(args),
         Command::Drill(args) => drill::run(args),
+        Command::Fleet(args) => fleet::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Keyring(args) => keyring::run(args),
         Command::List(args) => list::run(args),

@@ -6,13 +6,11 @@ use super::control::{self, PauseJson};
 use super::why::{self, Cause};
 use crate::cli::seconds_for_people;
 use crate::clip::Timestamp;
+use crate::custody::drill::OVERDUE_SECONDS;
 use crate::dock::config::{self, Config};
 use crate::dock::keys::Keys;
 use crate::dock::queue::{QueueError, Reader};
 use crate::keyring::{WARNING_DAYS, day_of};
-
-/// After so long without a drill, a person is told.
-const DRILL_SECONDS_MAX: u64 = 48 * 3600;
 
 /// What `status` says of log and keyring.
 #[derive(Serialize)]
@@ -141,7 +139,7 @@ impl StandingJson {
 
     /// How long ago the last drill was, where that is too long.
     fn drill_overdue(&self) -> Option<u64> {
-        self.drilled_seconds.filter(|seconds| *seconds > DRILL_SECONDS_MAX)
+        self.drilled_seconds.filter(|seconds| *seconds > OVERDUE_SECONDS)
     }
 
     /// All that a person should know, worst first.
@@ -270,9 +268,9 @@ mod tests {
         standing.keyring = Some(KeyringJson { revision: 1, expires, days_left: WARNING_DAYS });
         note(&standing);
         standing.keyring = None;
-        standing.drilled_seconds = Some(DRILL_SECONDS_MAX + 1);
+        standing.drilled_seconds = Some(OVERDUE_SECONDS + 1);
         note(&standing);
-        standing.drilled_seconds = Some(DRILL_SECONDS_MAX);
+        standing.drilled_seconds = Some(OVERDUE_SECONDS);
         note(&standing);
         standing.paused.clear();
         note(&standing);

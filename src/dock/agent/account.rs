@@ -79,6 +79,13 @@ impl Ledger {
         self.is_publishing
     }
 
+    /// The buckets that have the log as it was published last, and take more.
+    pub(super) fn up_to_date(&self, config: &Config) -> Vec<BucketConfig> {
+        let has_it = |bucket: &&BucketConfig| !self.failing.contains_key(&bucket.name);
+        let is_settled = self.last.is_some() && !self.is_publishing;
+        config.buckets.iter().filter(|_| is_settled).filter(has_it).cloned().collect()
+    }
+
     pub(super) fn finish(&mut self, outcome: Outcome) {
         self.is_publishing = false;
         self.last = Some(outcome.size);

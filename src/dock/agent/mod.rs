@@ -10,6 +10,7 @@ mod lost;
 mod orders;
 mod recover;
 mod state;
+mod status;
 mod work;
 
 use std::collections::{HashMap, HashSet};
@@ -44,6 +45,7 @@ use deliver::Delivered;
 use discover::Looked;
 pub use discover::own_folder;
 pub use state::{AgentError, files, initialise, remembered_head, running};
+use status::Bulletin;
 use work::After;
 
 /// Clips that are worked on at once, by the state they are in, beside what the couriers carry.
@@ -101,6 +103,7 @@ pub struct Agent {
     /// When a round began last: others' changes were looked for, the service manager was told.
     told: Option<Instant>,
     ledger: Ledger,
+    bulletin: Bulletin,
     /// What the two clocks showed in the last round.
     clocks: (Timestamp, Instant),
     _lock: File,
@@ -129,6 +132,7 @@ enum Done {
     Folder { index: usize, began: Instant, looked: Result<Looked, QueueError> },
     Leftovers(Result<(), AgentError>),
     Log(Result<account::Outcome, AgentError>),
+    Status(Result<status::Outcome, QueueError>),
 }
 
 impl Agent {
@@ -162,7 +166,7 @@ impl Agent {
         });
         let folders = folders.collect();
         let keys = Keys::new(&config.keys, &reader.keyrings()?);
-        let ledger = Ledger::new(&config);
+        let (ledger, bulletin) = (Ledger::new(&config), Bulletin::new(&config));
         let context = Context {
             instance: reader.instance()?,
             config,
@@ -197,6 +201,7 @@ impl Agent {
             retried,
             told: None,
             ledger,
+            bulletin,
             clocks: (clock::now(), Instant::now()),
             _lock: lock,
         })
@@ -225,7 +230,8 @@ impl Agent {
             let started = self.start_due_clips().await? + self.start_due_deliveries().await?;
             let is_idle = until == RunUntil::Idle && started == 0 && self.is_idle()?;
             self.publish_when_due(is_idle)?;
-            if is_idle && self.is_published()? {
+            self.say_when_due(is_idle);
+            if is_idle && self.is_published()? && self.bulletin.is_done() {
                 break End::Idle;
             }
             let now = Instant::now();
@@ -377,6 +383,10 @@ impl Agent {
                 self.ledger.finish(outcome?);
                 Ok(())
             }
+            Ok((_, Done::Status(outcome))) => {
+                self.bulletin.finish(outcome?);
+                Ok(())
+            }
             Err(error) if error.is_panic() && self.delivery_panicked(error.id()).await? => Ok(()),
             Err(error) => match self.at_work.remove(&error.id()) {
                 // A clip that panics a worker waits for an operator; the others go on.
@@ -398,7 +408,8 @@ impl Agent {
                 || !f.is_looking && f.last.is_some() && !f.has_unsettled && f.due > Instant::now()
         };
         let hinted = self.hints().has_any();
-        let busy = self.tasks.len() - usize::from(self.ledger.is_publishing());
+        let beside = [self.ledger.is_publishing(), self.bulletin.is_saying()];
+        let busy = self.tasks.len() - beside.into_iter().filter(|is_going| *is_going).count();
         Ok(busy == 0
             && !hinted
             && self.folders.iter().all(is_settled)

@@ -21,6 +21,7 @@ const IGNORE_DEFAULT: [&str; 5] = ["*.part", "*.tmp", ".~*", "*.filepart", "*.cr
 const SETTLE_SECONDS_DEFAULT: u64 = 5;
 const RESCAN_SECONDS_DEFAULT: u64 = 60;
 const HEARTBEAT_SECONDS_DEFAULT: u64 = 3600;
+const STATUS_SECONDS_DEFAULT: u64 = 600;
 const START_SPREAD_SECONDS_DEFAULT: u64 = 30;
 const START_SPREAD_SECONDS_MAX: u64 = 3600;
 const UPLOADS_DEFAULT: u64 = 4;
@@ -56,6 +57,7 @@ struct Raw {
     keep_sealed: Option<Spanned<String>>,
     rescan_seconds: Option<Spanned<u64>>,
     heartbeat_seconds: Option<Spanned<u64>>,
+    status_seconds: Option<Spanned<u64>>,
     watch: Spanned<Vec<RawWatch>>,
     #[serde(default)]
     bucket: Vec<RawBucket>,
@@ -144,6 +146,7 @@ impl Check<'_> {
         let rescan_seconds = self.seconds(raw.rescan_seconds, RESCAN_SECONDS_DEFAULT, 1..86_401);
         let heartbeat_seconds =
             self.seconds(raw.heartbeat_seconds, HEARTBEAT_SECONDS_DEFAULT, 1..86_401);
+        let status_seconds = self.seconds(raw.status_seconds, STATUS_SECONDS_DEFAULT, 0..86_401);
         Some(Config {
             dock: raw.dock.into_inner(),
             state_dir: raw.state_dir.into_inner(),
@@ -155,6 +158,7 @@ impl Check<'_> {
             keep_sealed_seconds,
             rescan_seconds,
             heartbeat_seconds,
+            status_seconds,
             witness,
         })
     }

@@ -241,6 +241,25 @@ impl Reader {
         Ok(rows::first::<i64>(&self.0, sql, [])?.unwrap_or(0) as u64)
     }
 
+    /// The bytes of the clips that are not stored yet.
+    pub fn unsafe_bytes(&self) -> Result<u64, QueueError> {
+        let sql = "SELECT sum(size_bytes) FROM clip WHERE stored_at IS NULL";
+        Ok(rows::first::<Option<i64>>(&self.0, sql, [])?.flatten().unwrap_or(0) as u64)
+    }
+
+    /// How many clips are not stored yet, and wait for an operator: themselves, or in front of one
+    /// of these buckets.
+    pub fn at_risk_count(&self, required: &[&str]) -> Result<u64, QueueError> {
+        let sql = "SELECT count(*) FROM (
+             SELECT id FROM clip
+               WHERE hold_reason IS NOT NULL AND hold_until IS NULL AND stored_at IS NULL
+             UNION SELECT clip FROM delivery JOIN clip ON clip.id = delivery.clip
+               WHERE delivery.hold_reason IS NOT NULL AND delivery.hold_until IS NULL
+               AND clip.stored_at IS NULL AND bucket IN (SELECT value FROM json_each(?1)))";
+        let required = serde_json::to_string(required).expect("texts are JSON");
+        Ok(rows::first::<i64>(&self.0, sql, [required])?.unwrap_or(0) as u64)
+    }
+
     /// How many clips that lie in a folder are not sealed yet.
     pub fn not_sealed_count(&self, folder: &Path) -> Result<u64, QueueError> {
         let sql = "SELECT count(*) FROM clip

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
+use object_store::{ObjectMeta, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
-use super::{Bucket, BucketError, Object, PART_SIZE, Way};
+use super::{Bucket, BucketError, Level, Object, PART_SIZE, Store, Way};
 use crate::clip::{Evidence, SealedName};
 
 impl Bucket {
@@ -44,6 +44,31 @@ impl Bucket {
             see(Object { key, size_bytes: meta.size, stored });
         }
         Ok(())
+    }
+
+    /// What lies directly in a folder; nothing where there is none. What lies deeper is not asked
+    /// for.
+    pub async fn level(&self, folder: &str) -> Result<Level, BucketError> {
+        if let Store::Folder { root, .. } = &self.store
+            && !root.is_dir()
+        {
+            return Err(BucketError::NoFolder { root: root.clone() });
+        }
+        let folder = self.key(folder);
+        let found = match self.way() {
+            Way::Dav(dav) => return dav.level(&folder).await,
+            Way::Objects(store) => store.list_with_delimiter(Some(&folder)).await,
+        };
+        let found = found.map_err(BucketError::from_store)?;
+        let name = |path: &Key| path.filename().unwrap_or_default().to_owned();
+        let stored = |meta: &ObjectMeta| {
+            let stored = jiff::Timestamp::from_millisecond(meta.last_modified.timestamp_millis());
+            stored.unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        };
+        Ok(Level {
+            folders: found.common_prefixes.iter().map(name).collect(),
+            objects: found.objects.iter().map(|o| (name(&o.location), stored(o))).collect(),
+        })
     }
 
     /// Size of an object in bytes.

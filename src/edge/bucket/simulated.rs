@@ -197,7 +197,7 @@ impl Simulated {
         if known.is_some() && is_create {
             return Err(Error::AlreadyExists { path: key.to_string(), source: "there".into() });
         }
-        let may_change = key.filename() == Some("checkpoint");
+        let may_change = matches!(key.filename(), Some("checkpoint" | "status"));
         if known.is_some_and(|known| *known != bytes) && !may_change {
             inside.wrong.push(format!("{}: other bytes were put over {key}", self.name));
         }

@@ -82,7 +82,9 @@ fn honours(what: &str, reach: &str, rights: &Rights) -> Finding {
         }
         (Answer::Yes, Answer::Yes, Answer::Yes) => {
             let replaced = match rights.overwrite {
-                Answer::No => ", and nothing may be replaced",
+                Answer::No => {
+                    ", and nothing may be replaced; unless `status` may, the fleet sees no news"
+                }
                 Answer::Unknown(_) | Answer::Yes => "",
             };
             let text = format!("{reach}; creates are refused when the name is taken{replaced}");

@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE};
 use reqwest::{Body, Method, Request, Response, StatusCode};
 
 use super::super::trouble::LineError;
-use super::super::{BucketError, Object, Trouble};
+use super::super::{BucketError, Level, Object, Trouble};
 use super::{Dav, content_length, is_page, method, multistatus, refusal};
 
 /// Bytes of one folder's listing: some 20,000 objects. A dock's clips lie in 256 folders.
@@ -130,6 +130,25 @@ impl Dav {
             }
         }
         Ok(())
+    }
+
+    /// What lies directly in a folder.
+    pub(in super::super) async fn level(&self, folder: &Key) -> Result<Level, BucketError> {
+        let folder: Vec<String> = folder.parts().map(|part| part.as_ref().to_owned()).collect();
+        let listing = match self.listing(&folder).await {
+            // Not there yet; but the bucket itself must be.
+            Err(BucketError::Missing) if !folder.is_empty() => {
+                self.listing(&[]).await?;
+                return Ok(Level::default());
+            }
+            listing => listing?,
+        };
+        let (folders, objects): (Vec<_>, Vec<_>) =
+            listing.into_iter().partition(|member| member.size_bytes.is_none());
+        Ok(Level {
+            folders: folders.into_iter().map(|member| member.name).collect(),
+            objects: objects.into_iter().map(|member| (member.name, member.stored)).collect(),
+        })
     }
 
     async fn listing(&self, folder: &[String]) -> Result<Vec<multistatus::Member>, BucketError> {
