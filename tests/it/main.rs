@@ -33,6 +33,7 @@ mod kill;
 mod kinds;
 mod limits;
 mod lost;
+mod manual;
 mod memory;
 mod memory_image;
 mod origin;
