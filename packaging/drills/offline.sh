@@ -16,7 +16,8 @@ put 3 first
 fact 'three clips are stored' soon clips erased 3
 fact 'three objects are there' objects /srv/bucket 3
 
-# A spool that is empty, and every clip stored.
+# A spool that is empty, every clip stored, and the log published.
+fact 'the log is in the bucket' soon published
 dpkg -r dockseal
 fact 'the daemon is stopped' not systemctl is-active dockseal
 fact 'removed: the state is kept' test -s $state/signing-key

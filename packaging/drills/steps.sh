@@ -55,3 +55,6 @@ put() {
     mv "/srv/dock/$2-$number.tmp" "/srv/dock/$2-$number.mp4"
   done
 }
+
+# The custody log is in every bucket: it follows the clips by some seconds.
+published() { dock status --json | grep -q '"behind": \[\]'; }

@@ -57,8 +57,7 @@ clip=$(find /srv/disk/bucket -name '*.age' -print -quit)
 mkdir /root/opened
 dockseal-authority open "$clip" --identity /root/identity --out /root/opened
 fact 'one of them opens' sh -c 'find /root/opened -type f -size 20000c | grep -q .'
-# Everything is stored, and the log must be published too before the state may go.
-soon sh -c "runuser -u dockseal -- dockseal status --json | grep -q '\"behind\": \[\]'"
+fact 'the log is in the bucket' soon published
 dpkg -P dockseal >/drill/purged 2>&1
 cat /drill/purged
 fact 'now a purge removes the state' not test -e $state
