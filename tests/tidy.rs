@@ -325,8 +325,9 @@ fn first_line(source: &Source) -> Vec<Finding> {
 fn repository() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
-    let mut folders: Vec<_> =
-        ["src", "tests", "benches", "fuzz/fuzz_targets"].map(|folder| root.join(folder)).into();
+    let mut folders: Vec<_> = ["src", "tests", "benches", "fuzz/fuzz_targets", "packaging"]
+        .map(|folder| root.join(folder))
+        .into();
     while let Some(folder) = folders.pop() {
         let Ok(entries) = folder.read_dir() else { continue };
         for entry in entries {

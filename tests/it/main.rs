@@ -35,6 +35,7 @@ mod kill;
 mod kinds;
 mod limits;
 mod lost;
+mod manual;
 mod memory;
 mod memory_image;
 mod origin;

@@ -17,7 +17,7 @@ mod why;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{Complaint, Exit, conclude};
 use crate::clip::{Clip, ClipId, SealedName, Source, printable};
@@ -117,6 +117,11 @@ enum Command {
         #[arg(required = true)]
         clips: Vec<String>,
     },
+}
+
+/// The command line, for man pages and completions.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the program and returns its exit code.

