@@ -8,6 +8,7 @@ mod lost;
 mod read;
 mod rows;
 mod schema;
+mod totals;
 
 pub use deliveries::{Answered, DueDelivery, Leftover, Order, Sending};
 pub use error::QueueError;
@@ -15,6 +16,7 @@ pub use log::{Beginning, Numbered, Published};
 pub use lost::Lost;
 pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
 pub use schema::beside;
+pub use totals::{Counted, TROUBLE_UNNAMED};
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
