@@ -8,6 +8,7 @@ mod demo;
 mod json;
 mod limit;
 mod log;
+mod metrics;
 mod standing;
 mod status;
 mod wait;
@@ -98,6 +99,8 @@ enum Command {
     },
     /// How fast bytes may leave: what holds now, or change it without a restart
     Limit(limit::LimitArguments),
+    /// Figures for a monitor, as Prometheus reads them; with the daemon up or down
+    Metrics(metrics::MetricsArguments),
     /// The custody log: what was sealed, stored and erased, newest first
     Log(custody::LogArguments),
     /// Acknowledge that the log begins anew, which allows erasing again
@@ -138,6 +141,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::Show { clip, json } => clips::show(&load(config)?, clip, *json),
         Command::Retry { all, clips, json } => clips::retry(&load(config)?, *all, clips, *json),
         Command::Limit(arguments) => limit::limit(&load(config)?, arguments),
+        Command::Metrics(arguments) => metrics::metrics(&load(config)?, arguments),
         Command::Log(arguments) => custody::log(&load(config)?, arguments),
         Command::Acknowledge => custody::acknowledge(&load(config)?),
         Command::Forget { clips } => clips::forget(&load(config)?, clips),

@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::{QueueError, Reader, StateLine, rows};
+use super::{Queue, QueueError, Reader, StateLine, rows};
 use crate::clip::{Clip, Fact, Plaintext};
 use crate::edge::bucket::Trouble;
 
@@ -38,6 +38,8 @@ pub enum Counted {
         /// What was wrong.
         trouble: String,
     },
+    /// Times that the kernel dropped notifications of what happens in watch folders.
+    Overflows,
     /// Bytes of the sealed clips that a bucket gave receipts for.
     ReceiptBytes(String),
     /// Receipts of a bucket.
@@ -55,6 +57,7 @@ impl Counted {
         match self {
             Counted::Erased => format!("{PREFIX}erased"),
             Counted::Failures { bucket, trouble } => format!("{PREFIX}failures {bucket} {trouble}"),
+            Counted::Overflows => format!("{PREFIX}overflows"),
             Counted::ReceiptBytes(bucket) => format!("{PREFIX}receipt-bytes {bucket}"),
             Counted::Receipts(bucket) => format!("{PREFIX}receipts {bucket}"),
             Counted::Sealed => format!("{PREFIX}sealed"),
@@ -71,6 +74,7 @@ impl Counted {
             ["failures", bucket, trouble] => {
                 Counted::Failures { bucket: (*bucket).into(), trouble: (*trouble).into() }
             }
+            ["overflows"] => Counted::Overflows,
             ["receipt-bytes", bucket] => Counted::ReceiptBytes((*bucket).into()),
             ["receipts", bucket] => Counted::Receipts((*bucket).into()),
             ["sealed"] => Counted::Sealed,
@@ -123,6 +127,13 @@ fn add(tx: &Connection, counted: &Counted, more: u64) -> Result<(), QueueError> 
     Ok(())
 }
 
+impl Queue {
+    /// Counts what is no fact of a clip.
+    pub async fn count(&self, counted: Counted, more: u64) -> Result<(), QueueError> {
+        self.ask(move |tx| add(tx, &counted, more)).await
+    }
+}
+
 impl Reader {
     /// All totals, in a stable order.
     pub fn totals(&self) -> Result<Vec<(Counted, u64)>, QueueError> {
@@ -165,7 +176,7 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::clip::{Evidence, Generation, Receipt, SealedFile, SealedName, Source, Timestamp};
-    use crate::dock::queue::{Beginning, Queue};
+    use crate::dock::queue::Beginning;
     use crate::hold::{Hold, Reason};
 
     fn queue() -> (tempfile::TempDir, Queue, Reader) {
@@ -265,6 +276,7 @@ mod tests {
         let all = [
             Counted::Erased,
             Counted::Failures { bucket: "a.b-c_d".into(), trouble: TROUBLE_UNNAMED.into() },
+            Counted::Overflows,
             Counted::ReceiptBytes("primary".into()),
             Counted::Receipts("primary".into()),
             Counted::Sealed,
