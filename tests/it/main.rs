@@ -35,6 +35,7 @@ mod limits;
 mod lost;
 mod memory;
 mod memory_image;
+mod metrics;
 mod origin;
 mod parts;
 mod peers;

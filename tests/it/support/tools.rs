@@ -47,6 +47,10 @@ pub enum Tool {
     Nginx,
     /// OpenSSL's program: certificates of a private authority.
     Openssl,
+    /// Prometheus itself.
+    Prometheus,
+    /// What checks Prometheus' rules and figures.
+    Promtool,
     /// pyrage, the Python face of rage, in the venv.
     Pyrage,
     /// The rights of root, to look into another process.
@@ -91,6 +95,8 @@ impl Tool {
             Tool::Loop => "loop devices",
             Tool::Nginx => "nginx",
             Tool::Openssl => "openssl",
+            Tool::Prometheus => "prometheus",
+            Tool::Promtool => "promtool",
             Tool::Pyrage => "pyrage (PyPI)",
             Tool::Root => "root",
             Tool::Rsync => "rsync",
@@ -130,6 +136,8 @@ impl Tool {
             }
             Tool::Nginx => system_program("nginx"),
             Tool::Openssl => program("openssl"),
+            Tool::Prometheus => program("prometheus"),
+            Tool::Promtool => program("promtool"),
             Tool::Pyrage => python_with("pyrage"),
             Tool::Root => Some(PathBuf::from("/")).filter(|_| rustix::process::geteuid().is_root()),
             Tool::Rsync => program("rsync"),
