@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{address, busy_site, families, get};
 use crate::support::dock::Finished;
 use crate::support::scratch;
-use crate::support::server::{Server, free_ports, start};
+use crate::support::server::{Server, free_ports, is_open, start};
 use crate::support::site::SOON;
 use crate::support::tools::{Tool, needs};
 use crate::support::wait_for;
@@ -144,7 +144,7 @@ impl Prometheus {
                 command.arg(format!("--storage.tsdb.path={}", data.join("tsdb").display()));
                 command.arg(format!("--web.listen-address={address}"));
             });
-            let is_ready = || crate::support::server::is_open(&address);
+            let is_ready = || is_open(&address) && get(&address, "/-/ready").status == 200;
             server.wait_until("Prometheus", SOON, is_ready)?;
             Ok(Prometheus { _server: server, address })
         })
