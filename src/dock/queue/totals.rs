@@ -1,4 +1,6 @@
-//! What a monitor asks: running totals, and backlogs by partial indexes. Never a scan of all clips.
+//! What a monitor asks: running totals, and backlogs by partial indexes.
+//!
+//! Nothing here looks at clips that are done, of which there may be a million.
 //!
 //! A total grows in the transaction of the fact that it counts. It lies in `meta` and began with
 //! the version that first counted it: only its growth says something.

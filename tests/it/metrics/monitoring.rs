@@ -105,14 +105,14 @@ fn alerts_fire_when_they_should_and_each_of_them_is_tested() {
     Finished::new(check.args(["check", "rules"]).arg(rules).output().unwrap()).expect_code(0);
     let text = read("monitoring/alerts.yml");
     test_rules(&text).expect_code(0);
-    // Each expectation names all alerts that fire: one that is expected somewhere, and nowhere else,
-    // neither sleeps nor cries wolf.
+    // Each expectation names all alerts that fire: one that is expected somewhere neither sleeps
+    // there, nor cries wolf elsewhere.
     let tests = read("monitoring/alerts.test.yml");
     for (name, _) in alerts() {
         assert!(tests.contains(&format!("alertname=\"{name}\"")), "{name} never fires in a test");
     }
-    for (right, wrong) in [("> 4 * 3600", "> 5 * 3600"), ("dockseal_log_forked == 1", "vector(1)")]
-    {
+    let wrongs = [("> 4 * 3600", "> 5 * 3600"), ("dockseal_log_forked == 1", "vector(1)")];
+    for (right, wrong) in wrongs {
         let broken = text.replacen(right, wrong, 1);
         assert_ne!(broken, text);
         assert_ne!(test_rules(&broken).code, 0, "nobody notices {wrong}");
@@ -131,7 +131,8 @@ impl Prometheus {
         let config = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
              rule_files: [\"{}\"]\n\
-             scrape_configs:\n  - job_name: dockseal\n    static_configs: [{{targets: [\"{dock}\"]}}]\n",
+             scrape_configs:\n  - job_name: dockseal\n\
+             \x20   static_configs: [{{targets: [\"{dock}\"]}}]\n",
             rules.display()
         );
         start(|data| {

@@ -1,4 +1,4 @@
-//! What a monitor is told of a dock: all of it from the queue, the config and the disk. docs/metrics.md
+//! What a monitor is told of a dock: from queue, config and disk. docs/metrics.md
 
 use std::path::Path;
 use std::time::UNIX_EPOCH;

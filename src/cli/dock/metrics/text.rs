@@ -76,8 +76,8 @@ pub(super) fn text(figures: Vec<Figure>) -> String {
     in_older_format(&text)
 }
 
-/// node_exporter and promtool read the format before OpenMetrics, which Prometheus reads as well. In
-/// it the family of a counter has the `_total` of its samples, and there is no last line.
+/// node_exporter and promtool read the format before OpenMetrics, as Prometheus does too. In it the
+/// family of a counter has the `_total` of its samples, and there is no last line.
 fn in_older_format(text: &str) -> String {
     let counters: Vec<&str> = text
         .lines()
