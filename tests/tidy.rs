@@ -63,8 +63,12 @@ const OWNERS: &[(&str, &[&str], &[&str])] = &[
         &["src/dock/queue"],
     ),
     ("the object store", &["object_store"], &["src/edge/bucket"]),
-    // A witness speaks HTTP of its own kind, and is no bucket.
-    ("HTTP", &["reqwest", "hyper"], &["src/edge/bucket", "src/edge/witness"]),
+    // Witnesses and monitors speak HTTP of their own kind, and are no buckets.
+    (
+        "HTTP",
+        &["reqwest", "hyper", "hyper_util"],
+        &["src/edge/bucket", "src/edge/witness", "src/edge/monitor.rs"],
+    ),
     ("the witness's HTTP server", &["axum"], &["src/edge/witness"]),
     ("the wall clock", &["Timestamp::now", "SystemTime::now"], &["src/edge/clock.rs"]),
     (

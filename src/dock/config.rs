@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub status_seconds: u64,
     /// Who cosigns the log's checkpoints.
     pub witness: Option<Witness>,
+    /// Where a monitor may ask for figures; nowhere unless configured.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// Who says whom clips are sealed to.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -143,6 +144,7 @@ pub struct Hints {
 struct Shared {
     roots: Mutex<HashSet<PathBuf>>,
     hinted: Mutex<HashSet<PathBuf>>,
+    overflows: AtomicU64,
     wake: Arc<Notify>,
 }
 
@@ -161,7 +163,10 @@ impl Shared {
                 hinted.extend(roots.iter().filter(touched).cloned());
             }
             // An overflow, or an error: something was missed, so look everywhere.
-            Ok(_) | Err(_) => hinted.extend(roots.iter().cloned()),
+            Ok(_) | Err(_) => {
+                self.overflows.fetch_add(1, Ordering::Relaxed);
+                hinted.extend(roots.iter().cloned());
+            }
         }
         drop((roots, hinted));
         self.wake.notify_one();
@@ -226,6 +231,11 @@ impl Hints {
     /// Whether any folder was hinted at and not taken yet.
     pub fn has_any(&self) -> bool {
         !self.shared.hinted.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// How often hints were missed since the last call.
+    pub fn take_overflows(&self) -> u64 {
+        self.shared.overflows.swap(0, Ordering::Relaxed)
     }
 
     /// The folders that were hinted at since the last call.
@@ -294,6 +304,17 @@ mod tests {
         assert_eq!(settling.observe(path, &grown, settle, at(4)), Quiet::Until(at(9)));
         assert_eq!(settling.observe(path, &grown, settle, at(8)), Quiet::Until(at(9)));
         assert_eq!(settling.observe(path, &grown, settle, at(9)), Quiet::Settled);
+    }
+
+    #[test]
+    fn after_an_overflow_every_folder_is_hinted_at_and_it_is_counted() {
+        let hints = Hints::new(Arc::new(Notify::new()));
+        let roots = ["/srv/a", "/srv/b"].map(PathBuf::from);
+        hints.shared.roots.lock().expect("one thread").extend(roots.clone());
+        let overflow = notify::Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        hints.shared.event(Ok(overflow));
+        assert_eq!(hints.take(), HashSet::from(roots));
+        assert_eq!([hints.take_overflows(), hints.take_overflows()], [1, 0]);
     }
 
     #[test]

@@ -40,6 +40,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn others_read_what_is_for_all_and_nothing_else() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("figures");
+        let mode = || path.metadata().expect("there").mode() & 0o777;
+        replace_public(&path, b"1").expect("written");
+        assert_eq!(mode(), 0o644);
+        replace(&path, b"2").expect("written");
+        assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
     fn the_last_bytes_are_there_and_nothing_beside_them() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("state");

@@ -14,8 +14,10 @@ use crate::clip::Generation;
 
 mod change;
 mod pattern;
+mod space;
 
 pub use pattern::name_matches;
+pub use space::{Space, free_bytes, has_room, space};
 
 pub use change::Written;
 
@@ -34,8 +36,13 @@ pub fn create_over(path: &Path) -> io::Result<File> {
 /// As [`create_private`], readable by all: what a folder bucket holds is for other users to read.
 pub fn create_public(path: &Path) -> io::Result<File> {
     let file = create_private(path)?;
-    rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)?;
+    let_all_read(&file)?;
     Ok(file)
+}
+
+/// Lets every user read a file, whatever the umask was when it was made.
+pub fn let_all_read(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::fchmod(file, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)?)
 }
 
 /// Another handle to a file, at its beginning. The two share their place: one is read at a time.
@@ -167,27 +174,6 @@ pub fn is_locked(path: &Path) -> io::Result<bool> {
         Err(Errno::WOULDBLOCK) => Ok(true),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Bytes that this user may still write to the file system with `path`.
-pub fn free_bytes(path: &Path) -> io::Result<u64> {
-    #[cfg(test)]
-    if let Some(world) = super::world::current() {
-        return Ok(world.free_bytes());
-    }
-    let facts = rustix::fs::statvfs(path)?;
-    Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
-}
-
-/// Files that are made on the way of one clip: sealed file, sidecar, the log's head, the queue's.
-const FILES_MIN: u64 = 4;
-
-/// Whether the file system with `path` takes `size_bytes` more, and the files of another clip.
-pub fn has_room(path: &Path, size_bytes: u64) -> io::Result<bool> {
-    let facts = rustix::fs::statvfs(path)?;
-    // Some count no files: there are none in all, and none is free.
-    let has_files = facts.f_files == 0 || facts.f_favail >= FILES_MIN;
-    Ok(has_files && facts.f_bavail.saturating_mul(facts.f_frsize) >= size_bytes)
 }
 
 /// File systems that do not notify of what others write: NFS, SMB2, CIFS, FUSE, 9p, SMB

@@ -7,6 +7,8 @@ pub mod durable;
 pub mod fs;
 pub mod limit;
 #[cfg(feature = "dock")]
+pub mod monitor;
+#[cfg(feature = "dock")]
 pub mod systemd;
 pub mod witness;
 pub mod work;

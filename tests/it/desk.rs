@@ -384,8 +384,10 @@ fn exit_codes_are_the_documented_ones() {
 fn every_command_explains_itself() {
     let site = Site::bare(|_| {});
     let all = site.dock.finish(&["--help"]).expect_code(0).stdout;
-    let commands =
-        ["demo", "init", "check", "run", "status", "list", "show", "retry", "limit", "forget"];
+    let commands = [
+        "demo", "init", "check", "run", "status", "list", "show", "retry", "limit", "metrics",
+        "forget",
+    ];
     for command in commands {
         assert!(all.contains(&format!("\n  {command} ")), "{command} is not in:\n{all}");
         let help = site.dock.finish(&[command, "--help"]).expect_code(0);

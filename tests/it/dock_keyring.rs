@@ -19,14 +19,14 @@ fn today() -> Date {
 }
 
 /// A site whose dock seals by a keyring, the path of its file, and the dock's key.
-struct Keyed {
-    site: Site,
+pub(crate) struct Keyed {
+    pub(crate) site: Site,
     file: PathBuf,
     dock: VerifierKey,
 }
 
 impl Keyed {
-    fn new() -> Keyed {
+    pub(crate) fn new() -> Keyed {
         let site = Site::bare(|_| {});
         let file = site.outside().join("keyring");
         let mut choices = site.choices.clone();
@@ -44,7 +44,7 @@ impl Keyed {
         Keyed { site, file, dock }
     }
 
-    fn keyring(&self, revision: u64) -> Keyring {
+    pub(crate) fn keyring(&self, revision: u64) -> Keyring {
         let span = |from: i32, until: i32| Days {
             from: today() + from.days(),
             until: today() + until.days(),
@@ -65,14 +65,14 @@ impl Keyed {
         }
     }
 
-    fn give(&self, text: &str) {
+    pub(crate) fn give(&self, text: &str) {
         // As a config management tool does it: never a half of a file.
         let unfinished = self.file.with_extension("new");
         std::fs::write(&unfinished, text).unwrap();
         std::fs::rename(unfinished, &self.file).unwrap();
     }
 
-    fn signed(&self, keyring: &Keyring) -> String {
+    pub(crate) fn signed(&self, keyring: &Keyring) -> String {
         keyring.sign(&root(1)).expect("a good keyring").to_string()
     }
 }

@@ -38,6 +38,7 @@ mod lost;
 mod manual;
 mod memory;
 mod memory_image;
+mod metrics;
 mod origin;
 mod parts;
 mod peers;

@@ -38,13 +38,14 @@ fn parsers_keys(table: &str) -> BTreeSet<String> {
 /// The table that a row of docs/operations.md or a section of the page is about, and its keys.
 fn keys_of_the_parser() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
-    for (table, prefix) in
-        [("", ""), ("[[watch]]", "watch."), ("[[bucket]]", "bucket."), ("[witness]", "witness.")]
-    {
+    let tables = ["", "[[watch]]", "[[bucket]]", "[witness]", "[metrics]"];
+    for table in tables {
+        let name = table.trim_matches(['[', ']']);
+        let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
         keys.extend(parsers_keys(table).into_iter().map(|key| format!("{prefix}{key}")));
     }
     // These are tables, and stand as their headings.
-    for table in ["watch", "bucket", "witness"] {
+    for table in ["watch", "bucket", "witness", "metrics"] {
         assert!(keys.remove(table), "{table} is no key");
     }
     keys
@@ -80,8 +81,11 @@ fn keys_of_the_operations() -> BTreeSet<String> {
     };
     let mut keys: BTreeSet<_> = cells(config, "").into_iter().collect();
     keys.extend(cells(line, "bucket.options."));
-    assert!(keys.remove("[witness]") && keys.remove("[[watch]]") && keys.remove("[[bucket]]"));
-    keys.extend(["witness.url", "witness.key"].map(str::to_owned));
+    for table in ["[[watch]]", "[[bucket]]", "[witness]", "[metrics]"] {
+        assert!(keys.remove(table), "{table}");
+    }
+    let short = ["witness.url", "witness.key", "metrics.listen", "metrics.allow_remote"];
+    keys.extend(short.map(str::to_owned));
     keys
 }
 

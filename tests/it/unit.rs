@@ -42,6 +42,7 @@ fn prepare(here: &Path, server: &Seaweed, url: &str) {
     let (recipient, endpoint) = (&our_keys().recipient, server.endpoint());
     let config = format!(
         "dock = \"drill-1\"\nstate_dir = \"/var/lib/dockseal\"\nrecipients = [\"{recipient}\"]\n\
+         [metrics]\nlisten = \"127.0.0.1:9464\"\n\
          [[watch]]\npath = \"/srv/dock\"\nsettle_seconds = 1\n\
          [[bucket]]\nname = \"primary\"\nurl = \"{url}\"\n\
          [bucket.options]\naws_endpoint = \"{endpoint}\"\n"
@@ -79,6 +80,7 @@ fn the_unit_lets_the_dock_do_its_whole_job_and_nothing_else() {
     for name in [
         "started",
         "whole-job",
+        "answers-a-monitor",
         "restarted-after-kill",
         "works-after-kill",
         "restarted-by-watchdog",

@@ -16,7 +16,7 @@ use crate::dock::config::{self, Config, EraseWhen, Watch};
 use crate::dock::keys::{Keys, Known, Look};
 use crate::dock::queue::Reader;
 use crate::dock::signing;
-use crate::edge::{clock, fs};
+use crate::edge::{clock, fs, monitor};
 use crate::envelope::recipient::Recipient;
 use crate::envelope::selftest;
 use crate::error::chain;
@@ -64,6 +64,7 @@ pub(super) fn check(path: &Path, json: bool) -> Result<Exit, Complaint> {
     checks.extend(state(&config));
     checks.extend(config.watches.iter().map(|watch| folder(&config, watch)));
     checks.extend(bucket::buckets(&config)?);
+    checks.extend(monitor(&config));
     let mut out = io::stdout().lock();
     let failed = checks.iter().filter(|check| check.result == "fail").count();
     if json {
@@ -156,6 +157,26 @@ fn state(config: &Config) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether a monitor can ask, or could if the daemon ran.
+fn monitor(config: &Config) -> Option<Finding> {
+    let address = config.metrics_listen?;
+    let what = format!("metrics {address}");
+    let runs = agent::running(&config.state_dir).is_ok_and(|pid| pid.is_some());
+    let another = "choose another port for `listen`";
+    Some(match monitor::is_ours(address) {
+        Ok(true) => ok(what, "answered"),
+        Ok(false) => warn(what, "another program answers", another),
+        Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => {
+            warn(what, format!("no answer: {}", chain(&error)), another)
+        }
+        Err(_) if runs => {
+            let fix = "was it configured since the start? systemctl restart dockseal";
+            warn(what, "nobody listens, though the daemon runs", fix)
+        }
+        Err(_) => ok(what, "free for the daemon"),
+    })
 }
 
 fn folder(config: &Config, watch: &Watch) -> Finding {

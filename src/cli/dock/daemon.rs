@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use super::{agent_complaint, load, log, open};
+use super::{agent_complaint, load, log, metrics, open};
 use crate::cli::{Complaint, Exit};
 use crate::clip::{State, printable};
 use crate::dock::agent::{self, Agent, Context, End, RunUntil};
@@ -84,6 +84,9 @@ pub(super) fn run_agent(config: Config, until: RunUntil, bar: Bar) -> Result<Exi
     let stop = Arc::new(Notify::new());
     let interrupted = runtime.block_on(async { listen(&stop) })?;
     let mut agent = Agent::open(config.clone()).map_err(complain)?;
+    if until == RunUntil::Stopped {
+        metrics::serve(&agent.context());
+    }
     let ended = runtime.block_on(async {
         tracing::info!(dock = config.dock, "dockseal {} runs", env!("CARGO_PKG_VERSION"));
         let drawing = draw(agent.context(), bar);

@@ -9,6 +9,7 @@ mod demo;
 mod json;
 mod limit;
 mod log;
+mod metrics;
 mod standing;
 mod status;
 mod wait;
@@ -107,6 +108,8 @@ enum Command {
     Eject(control::EjectArguments),
     /// How fast bytes may leave: what holds now, or change it without a restart
     Limit(limit::LimitArguments),
+    /// Figures for a monitor, as Prometheus reads them; with the daemon up or down
+    Metrics(metrics::MetricsArguments),
     /// The custody log: what was sealed, stored and erased, newest first
     Log(custody::LogArguments),
     /// Acknowledge that the log begins anew, which allows erasing again
@@ -156,6 +159,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::Prioritise(arguments) => control::prioritise(&load(config)?, arguments),
         Command::Eject(arguments) => control::eject(&load(config)?, arguments),
         Command::Limit(arguments) => limit::limit(&load(config)?, arguments),
+        Command::Metrics(arguments) => metrics::metrics(&load(config)?, arguments),
         Command::Log(arguments) => custody::log(&load(config)?, arguments),
         Command::Acknowledge => custody::acknowledge(&load(config)?),
         Command::Forget { clips } => clips::forget(&load(config)?, clips),

@@ -1,8 +1,8 @@
 //! The agent's account: keyrings are taken, and the custody log is published.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -19,6 +19,7 @@ use crate::dock::config::{BucketConfig, Config};
 use crate::dock::keys::{Look, Offer};
 use crate::dock::limits::rates;
 use crate::dock::publish::{Edition, PublishError, publish};
+use crate::dock::queue::Counted;
 use crate::edge::bucket::BucketError;
 use crate::edge::clock::{self, Instant};
 use crate::edge::durable;
@@ -134,6 +135,10 @@ impl Agent {
         let retried = self.reader.retried()?;
         if retried != std::mem::replace(&mut self.retried, retried) {
             self.wake_couriers();
+        }
+        let overflows = self.hints.lock().unwrap_or_else(PoisonError::into_inner).take_overflows();
+        if overflows > 0 {
+            context.queue.count(Counted::Overflows, overflows).await?;
         }
         let leftovers = self.reader.leftovers(clock::now(), LEFTOVERS_AT_ONCE)?;
         if !leftovers.is_empty() && !std::mem::replace(&mut self.is_clearing, true) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clip::{Clip, Timestamp};
 use crate::dock::config::{BucketConfig, Config, EraseWhen};
@@ -15,6 +15,7 @@ use crate::dock::seal::Control;
 use crate::dock::spool::Spool;
 use crate::edge::bucket::{Bucket, BucketError, Honours};
 use crate::edge::fs::Folder;
+use crate::edge::systemd::Pulse;
 use crate::note::SignerKey;
 
 /// What all work shares.
@@ -25,6 +26,8 @@ pub struct Context {
     pub queue: Queue,
     /// Counts and stops sealing.
     pub control: Control,
+    /// That the loop goes round.
+    pub pulse: Arc<Pulse>,
     pub(super) spool: Spool,
     pub(super) buckets: Buckets,
     pub(super) keys: Keys,

@@ -177,6 +177,7 @@ impl Agent {
             keys,
             signing_key,
             sent_bytes: AtomicU64::new(0),
+            pulse: Arc::default(),
             erasing: Default::default(),
             may_erase: AtomicBool::new(!reader.is_unacknowledged()?),
             latest: AtomicI64::new(reader.latest()?.0),
@@ -427,7 +428,7 @@ impl Agent {
             count(State::Sealed),
             count(State::Stored) + count(State::Erased)
         );
-        systemd::alive(&status);
+        self.context.pulse.alive(&status);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! From the text of a config file to checked values, or to every mistake in it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
@@ -52,6 +53,7 @@ struct Raw {
     keyring: Option<Spanned<PathBuf>>,
     authority: Option<Spanned<String>>,
     witness: Option<RawWitness>,
+    metrics: Option<RawMetrics>,
     limit: Option<RawLimit>,
     start_spread: Option<Spanned<String>>,
     keep_sealed: Option<Spanned<String>>,
@@ -71,6 +73,14 @@ type RawLimit = Vec<Spanned<String>>;
 struct RawWitness {
     url: Spanned<String>,
     key: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMetrics {
+    listen: Spanned<String>,
+    #[serde(default)]
+    allow_remote: bool,
 }
 
 #[derive(Deserialize)]
@@ -115,6 +125,7 @@ impl Check<'_> {
         self.absolute(&raw.state_dir);
         let keys = self.keys(&raw);
         let witness = raw.witness.as_ref().and_then(|witness| self.witness(witness));
+        let metrics_listen = raw.metrics.as_ref().and_then(|metrics| self.metrics(metrics));
         if raw.watch.get_ref().is_empty() {
             self.wrong(&raw.watch, "at least one [[watch]] is needed");
         }
@@ -160,6 +171,7 @@ impl Check<'_> {
             heartbeat_seconds,
             status_seconds,
             witness,
+            metrics_listen,
         })
     }
 
@@ -226,6 +238,20 @@ impl Check<'_> {
         }
         let key = self.verifier_key(&raw.key, Kind::Cosignature)?;
         Some(Witness { url: url.clone(), key })
+    }
+
+    /// Figures are for this machine: whoever reaches the address may read them.
+    fn metrics(&mut self, raw: &RawMetrics) -> Option<SocketAddr> {
+        let Ok(address) = raw.listen.get_ref().parse::<SocketAddr>() else {
+            self.wrong(&raw.listen, "expected ADDRESS:PORT, such as \"127.0.0.1:9464\"");
+            return None;
+        };
+        if !address.ip().is_loopback() && !raw.allow_remote {
+            let message = "other machines could read the figures: listen on 127.0.0.1 or [::1], \
+                           or set allow_remote = true";
+            self.wrong(&raw.listen, message);
+        }
+        Some(address)
     }
 
     fn recipients(&mut self, raw: &Spanned<Vec<Spanned<String>>>) -> Option<Recipients> {

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::read::Reader;
-use super::{Queue, QueueError, look_at_all, record, rows};
+use super::{Queue, QueueError, look_at_all, record, rows, totals};
 use crate::clip::{Clip, ClipId, Fact, SealedName, Timestamp};
 
 mod uploads;
@@ -220,6 +220,9 @@ fn note_answer(tx: &Connection, answered: Answered) -> Result<(), QueueError> {
         problem_since = iif(?2 IS NULL, NULL, coalesce(problem_since, ?3)),
         behind_seconds = coalesce(?4, behind_seconds)";
     let Answered { bucket, problem, behind_seconds, at } = answered;
+    if let Some(problem) = &problem {
+        totals::count_failure(tx, &bucket, problem)?;
+    }
     tx.prepare_cached(sql)?.execute(params![bucket, problem, at.0, behind_seconds])?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::{Operator, Queue, QueueError, Reader, lost, rows};
+use super::{Operator, Queue, QueueError, Reader, lost, rows, totals};
 use crate::clip::{Clip, Fact, SealedName, Timestamp};
 use crate::custody::account::event_of;
 use crate::custody::entry::{Entry, Event};
@@ -83,8 +83,9 @@ pub(super) fn append(tx: &Connection, event: Event) -> Result<(), QueueError> {
     Ok(())
 }
 
-/// Writes the entry of a fact that is about to become true.
+/// Writes the entry of a fact that is about to become true, and counts it.
 pub(super) fn account(tx: &Connection, clip: &Clip, fact: &Fact) -> Result<(), QueueError> {
+    totals::count(tx, clip, fact)?;
     event_of(clip, fact).map_or(Ok(()), |event| append(tx, event))
 }
 

@@ -9,6 +9,7 @@ mod orders;
 mod read;
 mod rows;
 mod schema;
+mod totals;
 
 pub use deliveries::{Answered, DueDelivery, Leftover, Order, Sending};
 pub use error::QueueError;
@@ -17,6 +18,7 @@ pub use lost::Lost;
 pub use orders::{OrderEnd, Orders};
 pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
 pub use schema::beside;
+pub use totals::{Counted, TROUBLE_UNNAMED};
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

@@ -189,7 +189,10 @@ impl Reader {
 
     /// The number and size of clips by state.
     pub fn states(&self) -> Result<Vec<StateLine>, QueueError> {
-        let sql = "SELECT state, count(*), sum(size_bytes) FROM clip GROUP BY state";
+        self.state_lines("SELECT state, count(*), sum(size_bytes) FROM clip GROUP BY state")
+    }
+
+    pub(super) fn state_lines(&self, sql: &str) -> Result<Vec<StateLine>, QueueError> {
         let mut statement = self.0.prepare_cached(sql)?;
         let mut rows = statement.query([])?;
         let mut lines = Vec::new();

@@ -66,6 +66,29 @@ impl Trouble {
         Trouble::Tls,
     ];
 
+    /// The stable word for the metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            Trouble::Auth => "auth",
+            Trouble::Broken => "broken",
+            Trouble::Clock => "clock",
+            Trouble::Connect => "connect",
+            Trouble::Digest => "digest",
+            Trouble::Dns => "dns",
+            Trouble::Handshake => "handshake",
+            Trouble::Portal => "portal",
+            Trouble::Protocol => "protocol",
+            Trouble::Proxy => "proxy",
+            Trouble::Quota => "quota",
+            Trouble::Redirect => "redirect",
+            Trouble::Server => "server",
+            Trouble::Stalled => "stalled",
+            Trouble::Throttled => "throttled",
+            Trouble::TimedOut => "timed-out",
+            Trouble::Tls => "tls",
+        }
+    }
+
     /// The one that a cause names first.
     pub fn named_in(cause: &str) -> Option<Trouble> {
         let named = Trouble::ALL

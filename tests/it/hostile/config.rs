@@ -122,6 +122,15 @@ const MISTAKES: &[Mistake] = &[
         "url = \"https://h/p\"\n[bucket.options]\nwebdav_password = \"hunter2\"",
         &["17:19: `webdav_password` is a secret"],
     ),
+    // The monitor's address.
+    ("[[watch]]", "[metrics]\nlisten = \"9464\"\n\n[[watch]]", &["8:10: expected ADDRESS:PORT"]),
+    ("[[watch]]", "[metrics]\nlisten = 9464\n\n[[watch]]", &["8:10: invalid type: integer"]),
+    ("[[watch]]", "[metrics]\n\n[[watch]]", &["7:1: missing field `listen`"]),
+    (
+        "[[watch]]",
+        "[metrics]\nlisten = \"0.0.0.0:9464\"\n\n[[watch]]",
+        &["8:10: other machines could read the figures: listen on 127.0.0.1 or [::1]"],
+    ),
     // Several at once: all of them are told.
     (
         "dock = \"d-1\"\nstate_dir = \"DIR/state\"",

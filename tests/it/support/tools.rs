@@ -51,6 +51,10 @@ pub enum Tool {
     Nginx,
     /// OpenSSL's program: certificates of a private authority.
     Openssl,
+    /// Prometheus itself.
+    Prometheus,
+    /// What checks Prometheus' rules and figures.
+    Promtool,
     /// pyrage, the Python face of rage, in the venv.
     Pyrage,
     /// The rights of root, to look into another process.
@@ -99,6 +103,8 @@ impl Tool {
             Tool::Mandoc => "mandoc",
             Tool::Nginx => "nginx",
             Tool::Openssl => "openssl",
+            Tool::Prometheus => "prometheus",
+            Tool::Promtool => "promtool",
             Tool::Pyrage => "pyrage (PyPI)",
             Tool::Root => "root",
             Tool::Rsync => "rsync",
@@ -141,6 +147,8 @@ impl Tool {
             Tool::Mandoc => program("mandoc"),
             Tool::Nginx => system_program("nginx"),
             Tool::Openssl => program("openssl"),
+            Tool::Prometheus => program("prometheus"),
+            Tool::Promtool => program("promtool"),
             Tool::Pyrage => python_with("pyrage"),
             Tool::Root => Some(PathBuf::from("/")).filter(|_| rustix::process::geteuid().is_root()),
             Tool::Rsync => program("rsync"),

@@ -32,6 +32,9 @@ sed 's/^/probe./; s/: /=/' /run/dockseal/probe >>"$facts"
 
 install -m 0640 -g dockseal "$here"/clips/a* /srv/dock/
 erased 2 && say whole-job yes
+python3 -c 'import urllib.request
+for page in "metrics", "healthz": urllib.request.urlopen("http://127.0.0.1:9464/" + page)' &&
+  say answers-a-monitor yes
 
 pid=$(main_pid)
 kill -KILL "$pid"
