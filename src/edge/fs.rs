@@ -13,8 +13,10 @@ use rustix::io::Errno;
 use crate::clip::Generation;
 
 mod change;
+mod mounts;
 mod pattern;
 
+pub use mounts::mount_point;
 pub use pattern::name_matches;
 
 pub use change::Written;

@@ -5,6 +5,7 @@ mod error;
 mod limits;
 mod log;
 mod lost;
+mod pace;
 mod read;
 mod rows;
 mod schema;
@@ -13,6 +14,7 @@ pub use deliveries::{Answered, DueDelivery, Leftover, Order, Sending};
 pub use error::QueueError;
 pub use log::{Beginning, Numbered, Published};
 pub use lost::Lost;
+pub use pace::{Amount, Sent};
 pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
 pub use schema::beside;
 
