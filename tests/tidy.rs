@@ -66,6 +66,7 @@ const OWNERS: &[(&str, &[&str], &[&str])] = &[
     // A witness speaks HTTP of its own kind, and is no bucket.
     ("HTTP", &["reqwest", "hyper"], &["src/edge/bucket", "src/edge/witness"]),
     ("the witness's HTTP server", &["axum"], &["src/edge/witness"]),
+    ("a whole terminal", &["ratatui", "crossterm"], &["src/cli/dock/status/live"]),
     ("the wall clock", &["Timestamp::now", "SystemTime::now"], &["src/edge/clock.rs"]),
     (
         "exit codes and printing",

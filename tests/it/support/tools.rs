@@ -65,6 +65,8 @@ pub enum Tool {
     SystemdAnalyze,
     /// GNU time: peak memory of a process.
     Time,
+    /// tmux: a terminal that a test can look at.
+    Tmux,
     /// util-linux's unshare: a view of the file system that no other process has.
     Unshare,
     /// SeaweedFS, in the venv.
@@ -100,6 +102,7 @@ impl Tool {
             Tool::Systemd => "systemd",
             Tool::SystemdAnalyze => "systemd-analyze",
             Tool::Time => "/usr/bin/time",
+            Tool::Tmux => "tmux",
             Tool::Unshare => "unshare",
             Tool::Weed => "weed (SeaweedFS)",
         }
@@ -139,6 +142,7 @@ impl Tool {
             Tool::Systemd => Some(PathBuf::from("/lib/systemd/systemd")).filter(|p| p.is_file()),
             Tool::SystemdAnalyze => program("systemd-analyze"),
             Tool::Time => Some(PathBuf::from("/usr/bin/time")).filter(|path| path.is_file()),
+            Tool::Tmux => program("tmux"),
             Tool::Unshare => program("unshare"),
             Tool::Weed => installed("venv/bin/weed"),
         }
