@@ -14,6 +14,8 @@ const HEIGHT: usize = 23;
 /// Columns of a folder's and of a bucket's line behind its name.
 const BEHIND_FOLDER: usize = 54;
 const BEHIND_BUCKET: usize = 66;
+/// Lines for folders and buckets beside a list, before log and number of clips get one.
+const LISTED_LINES_MIN: usize = 7;
 const YEAR_SECONDS: u64 = 365 * 86_400;
 const DAY_SECONDS: u64 = 86_400;
 
@@ -47,7 +49,8 @@ pub(super) fn lines(status: &StatusJson, width: usize, height: usize, holds: Hol
     ];
     let fixed = |bottom: &Vec<Line>| top.len() + bottom.len() + heads.len() + 1;
     // On a small screen beside a list: the log and the number of clips can wait.
-    while holds == Holds::Listed && fixed(&bottom) + 4 > height && !bottom.is_empty() {
+    while holds == Holds::Listed && fixed(&bottom) + LISTED_LINES_MIN > height && !bottom.is_empty()
+    {
         bottom.pop();
     }
     let fixed = fixed(&bottom);

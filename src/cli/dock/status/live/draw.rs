@@ -21,7 +21,7 @@ const HEIGHT_MIN: u16 = 16;
 const CURVE_HEIGHT: u16 = 2;
 const CURVE_LABEL_WIDTH: u16 = 22;
 /// The list has so many lines at least, its head among them.
-const LIST_HEIGHT_MIN: u16 = 8;
+const LIST_HEIGHT_MIN: u16 = 6;
 
 pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View) {
     let area = frame.area();
