@@ -70,6 +70,7 @@ const OWNERS: &[(&str, &[&str], &[&str])] = &[
         &["src/edge/bucket", "src/edge/witness", "src/edge/monitor.rs"],
     ),
     ("the witness's HTTP server", &["axum"], &["src/edge/witness"]),
+    ("a whole terminal", &["ratatui", "crossterm"], &["src/cli/dock/status/live"]),
     ("the wall clock", &["Timestamp::now", "SystemTime::now"], &["src/edge/clock.rs"]),
     (
         "exit codes and printing",

@@ -119,6 +119,14 @@ pub fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result
     Ok(writeln!(out, "{}", escaped(&text))?)
 }
 
+/// Prints one JSON document as one line: of a stream of them, each line is one.
+#[cfg(feature = "dock")]
+pub fn print_json_line(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(value).expect("our own shapes are always JSON");
+    writeln!(out, "{}", escaped(&text))?;
+    out.flush()
+}
+
 /// The same JSON with escapes for what JSON allows in its strings and a terminal obeys, such as
 /// U+009B. Outside of strings there is none of it.
 fn escaped(json: &str) -> String {

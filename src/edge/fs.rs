@@ -13,9 +13,11 @@ use rustix::io::Errno;
 use crate::clip::Generation;
 
 mod change;
+mod mounts;
 mod pattern;
 mod space;
 
+pub use mounts::mount_point;
 pub use pattern::name_matches;
 pub use space::{Space, free_bytes, has_room, space};
 

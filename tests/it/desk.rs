@@ -143,15 +143,14 @@ fn status_of_ten_thousand_clips_fits_a_screen_and_comes_at_once() {
     let mut lines = screen.lines();
     let first = lines.next().unwrap();
     // 1250 clips and 1250 deliveries wait for a person, the rest for a time.
-    assert_eq!(first, "ATTENTION: 2500 clips need you");
-    // What needs a person stands before everything else, with what to type.
-    assert!(lines.next().unwrap().contains(" held for "), "{screen}");
-    for expected in ["dockseal show ", "dockseal list --held", "systemctl start dockseal"] {
+    assert_eq!(first, "ATTENTION: 2500 clips need you, and the daemon does not run");
+    // The first cause stands before everything else, with what to type.
+    assert_eq!(lines.next(), Some("cause     daemon-down: the daemon does not run"), "{screen}");
+    assert!(lines.next().unwrap().starts_with("do        systemctl start dockseal"), "{screen}");
+    for expected in ["dockseal list --held", "then: dockseal retry --all"] {
         assert!(screen.contains(expected), "no `{expected}`:\n{screen}");
     }
-    for expected in ["seen       2500", "sealed     2500", "stored     2500", "erased     2500"] {
-        assert!(screen.contains(expected), "no `{expected}`:\n{screen}");
-    }
+    assert!(screen.contains("clips     2500 seen, 2500 sealed, 2500 stored, 2500 erased\n"));
     answers_at_once(&site, &["status", "--json"], 3);
     answers_at_once(&site, &["list"], 0);
     answers_at_once(&site, &["list", "--held", "--json"], 0);
@@ -248,7 +247,8 @@ fn the_shapes_of_json_are_stable() {
     assert_keys(
         &status,
         "buckets daemon_pid dock folders held now oldest_unsafe_seconds schema_version \
-         spool_free_bytes standing states summary verdict",
+         spool_count spool_free_bytes spool_full_seconds spool_growth_bytes_per_day \
+         spool_room_bytes spool_size_bytes standing states summary verdict",
     );
     assert_eq!(status["schema_version"], 1);
     assert_keys(
@@ -260,12 +260,13 @@ fn the_shapes_of_json_are_stable() {
         &status["held"][0],
         "advice bucket cause count first_clip operator_count reason since since_seconds",
     );
-    let folder_keys = "file_count ignored_count looked_seconds mode path problem";
+    let folder_keys = "file_count ignored_count looked_seconds mode mount_point path problem \
+         problem_seconds safe_to_unplug waiting_count";
     assert_keys(&status["folders"][0], folder_keys);
     assert_keys(
         &status["buckets"][0],
-        "clock_behind_seconds last_receipt_seconds name problem problem_seconds receipt_count \
-         required waiting_count",
+        "clock_behind_seconds drained_seconds last_receipt_seconds name problem problem_seconds \
+         rate_bytes_per_second receipt_count required waiting_count waiting_size_bytes",
     );
     let list = site.dock.json(&["list", "--state", "sealed", "--limit", "1"]);
     assert_keys(&list, "clips schema_version");

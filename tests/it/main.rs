@@ -45,6 +45,7 @@ mod peers;
 mod plugins;
 mod properties;
 mod rights;
+mod screen;
 mod selftest;
 mod service;
 mod trust;

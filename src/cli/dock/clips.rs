@@ -86,14 +86,14 @@ pub(super) fn list(reader: &Reader, arguments: &ListArguments) -> Result<Exit, C
 }
 
 /// Where the plaintext lies, or what became of it.
-fn place(clip: &Clip) -> String {
+pub(super) fn place(clip: &Clip) -> String {
     match &clip.source {
         Some(source) => printable(&source.full()),
         None => format!("({})", clip.plaintext.word()),
     }
 }
 
-fn holds(clip: &Clip) -> impl Iterator<Item = &Hold> {
+pub(super) fn holds(clip: &Clip) -> impl Iterator<Item = &Hold> {
     clip.hold.iter().chain(clip.deliveries.iter().filter_map(|delivery| delivery.hold.as_ref()))
 }
 

@@ -1,6 +1,6 @@
-//! `dockseal status`: one screen of 80 columns and 24 lines, what needs a person first.
+//! `dockseal status`: what is safe and what is not, as one screen, live, as JSON or for a monitor.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use clap::Args;
@@ -11,28 +11,31 @@ use super::json::SCHEMA_VERSION;
 use super::standing::{self, StandingJson};
 use super::why::{self, Cause};
 use super::{is_full, load, open, queue_complaint};
-use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
-use crate::clip::{State, Timestamp, is_harmless, printable};
+use crate::cli::{Complaint, Exit, print_json, seconds_for_people};
+use crate::clip::{State, Timestamp, printable};
 use crate::dock::agent;
 use crate::dock::config::Config;
-use crate::dock::queue::{HeldLine, QueueError, Reader};
+use crate::dock::queue::{Amount, HeldLine, QueueError, Reader};
 use crate::edge::{clock, fs};
 
+mod line;
+mod live;
 mod nagios;
+mod pace;
+mod screen;
 
-const WIDTH: usize = 80;
-/// The 24th line of the terminal is the shell's.
-const LINES_MAX: usize = 23;
-/// Reasons that are shown; what is more is counted.
-const HELD_COUNT_MAX: usize = 3;
+use pace::Disk;
 
 #[derive(Args)]
 pub(super) struct StatusArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Stay, and show what changes; keys: ?
+    #[arg(long)]
+    watch: bool,
     /// One line for Nagios, Icinga and their kin, which ends with 0, 1, 2 or 3
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "watch"])]
     check: bool,
     /// With --check: a clip that is not stored after so many seconds is a warning
     #[arg(long, value_name = "SECONDS", requires = "check", default_value_t = 4 * 3600)]
@@ -60,6 +63,8 @@ pub(super) struct StatusJson {
     folders: Vec<FolderJson>,
     buckets: Vec<BucketJson>,
     spool_free_bytes: Option<u64>,
+    #[serde(flatten)]
+    disk: Disk,
     #[serde(skip)]
     is_full: bool,
     standing: StandingJson,
@@ -94,6 +99,13 @@ struct FolderJson {
     file_count: u64,
     ignored_count: u64,
     problem: Option<String>,
+    problem_seconds: Option<u64>,
+    /// The mount point that it lies beneath, or is; null for the root.
+    mount_point: Option<String>,
+    /// Clips in it that are not sealed yet.
+    waiting_count: u64,
+    /// Whether all that was in it at the last look is at least sealed on this dock.
+    safe_to_unplug: bool,
 }
 
 #[derive(Serialize)]
@@ -102,6 +114,12 @@ struct BucketJson {
     required: bool,
     receipt_count: u64,
     waiting_count: u64,
+    /// Bytes of the sealed files that wait.
+    waiting_size_bytes: u64,
+    /// How fast it took clips in the last minutes; null where it took none.
+    rate_bytes_per_second: Option<u64>,
+    /// When all that waits will be stored at this rate.
+    drained_seconds: Option<u64>,
     last_receipt_seconds: Option<u64>,
     problem: Option<String>,
     problem_seconds: Option<u64>,
@@ -112,7 +130,11 @@ pub(super) fn command(path: &Path, arguments: &StatusArguments) -> Result<Exit, 
     if arguments.check {
         return nagios::check(path, arguments);
     }
-    status(&load(path)?, arguments.json)
+    match (arguments.watch, arguments.json) {
+        (true, true) => live::stream(path),
+        (true, false) => live::watch(path),
+        (false, json) => status(&load(path)?, json),
+    }
 }
 
 pub(super) fn status(config: &Config, json: bool) -> Result<Exit, Complaint> {
@@ -121,7 +143,8 @@ pub(super) fn status(config: &Config, json: bool) -> Result<Exit, Complaint> {
     if json {
         print_json(&mut out, &status)?;
     } else {
-        print(&mut out, &status)?;
+        let paint = line::Paint::of_terminal(out.is_terminal());
+        screen::print(&mut out, &status, paint)?;
     }
     Ok(if status.verdict == "ok" { Exit::Ok } else { Exit::Partial })
 }
@@ -137,7 +160,7 @@ fn read(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
     let mut held: Vec<_> = reader.held()?.iter().map(|line| held_json(line, now)).collect();
     // What needs a person first, and of that the oldest.
     held.sort_by(|a, b| (a.operator_count == 0, &a.since).cmp(&(b.operator_count == 0, &b.since)));
-    let folders = folders(config, reader, now)?;
+    let folders = folders(config, reader, now, daemon_pid.is_some())?;
     let buckets = buckets(config, reader, now)?;
     let oldest = reader.oldest_unsafe()?;
     let mut status = StatusJson {
@@ -153,6 +176,7 @@ fn read(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
         folders,
         buckets,
         spool_free_bytes: fs::free_bytes(&config.state_dir).ok(),
+        disk: pace::disk(config, reader, now)?,
         is_full: is_full(config),
         standing: standing::gather(config, reader, now)?,
     };
@@ -162,19 +186,22 @@ fn read(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
 
 /// The worst thing first: what only a person can mend, then what goes on by itself.
 fn verdict(status: &StatusJson) -> (&'static str, String) {
-    let waiting = waiting_count(status);
+    let waiting = not_safe(status).count;
     let operator: u64 = status.held.iter().map(|line| line.operator_count).sum();
     let problem = status.folders.iter().find_map(|folder| folder.problem.as_ref());
-    if operator > 0 {
-        let verb = if operator == 1 { "needs" } else { "need" };
-        return ("attention", format!("{} {verb} you", count("clip", operator as usize)));
-    }
     // Before what follows from it: the daemon may have ended, and could not even write down why.
     if status.is_full {
         return ("attention", "the disk of state_dir is full: no clip is sealed".to_owned());
     }
+    if operator > 0 {
+        let verb = if operator == 1 { "needs" } else { "need" };
+        let down = if status.daemon_pid.is_none() { ", and the daemon does not run" } else { "" };
+        return ("attention", format!("{} {verb} you{down}", count("clip", operator as usize)));
+    }
     if status.daemon_pid.is_none() && waiting > 0 {
-        let text = format!("the daemon does not run, {} wait", count("clip", waiting as usize));
+        let verb = if waiting == 1 { "waits" } else { "wait" };
+        let clips = count("clip", waiting as usize);
+        let text = format!("the daemon does not run, {clips} {verb}");
         return ("attention", text);
     }
     if problem.is_some() {
@@ -204,18 +231,18 @@ impl StatusJson {
         if self.daemon_pid.is_none() {
             causes.push(Cause::of(why::DAEMON_DOWN, None, None));
         }
-        for folder in &self.folders {
-            if let Some(problem) = &folder.problem {
-                let what = format!("{}: {problem}", folder.path);
-                causes.push(Cause::of(why::FOLDER, Some(what), None));
-            }
-        }
         causes.extend(self.held.iter().map(|held| {
             let reason = held.reason.parse().expect("a code of ours");
             let (bucket, since) = (held.bucket.as_deref(), held.since_seconds);
             let cause = Cause::of_hold(reason, &held.cause, bucket, since, held.operator_count > 0);
             Cause { clip: Some(held.first_clip), count: Some(held.count), ..cause }
         }));
+        for folder in &self.folders {
+            if let Some(problem) = &folder.problem {
+                let what = format!("{}: {problem}", folder.path);
+                causes.push(Cause::of(why::FOLDER, Some(what), folder.problem_seconds));
+            }
+        }
         causes.extend(self.standing.causes());
         for bucket in &self.buckets {
             let is_told = self.held.iter().any(|held| held.bucket.as_ref() == Some(&bucket.name));
@@ -265,17 +292,31 @@ fn folders(
     config: &Config,
     reader: &Reader,
     now: Timestamp,
+    daemon_runs: bool,
 ) -> Result<Vec<FolderJson>, QueueError> {
-    let known = reader.folders()?;
+    let (known, not_sealed) = (reader.folders()?, reader.not_sealed()?);
+    // By now the next look is overdue, and what the last one found says nothing.
+    let look_seconds_max = config.rescan_seconds.saturating_mul(3).saturating_add(60);
     let line = |watch: &crate::dock::config::Watch| {
         let known = known.iter().find(|line| line.path == watch.path);
+        let looked_seconds = known.map(|line| now.seconds_since(line.looked_at));
+        let problem = known.and_then(|line| line.problem.clone());
+        let waiting = not_sealed.iter().find(|(path, _)| *path == watch.path);
+        let waiting_count = waiting.map_or(0, |(_, count)| *count);
+        let is_looked = looked_seconds.is_some_and(|seconds| seconds <= look_seconds_max);
         FolderJson {
             path: printable(&watch.path),
             mode: known.map(|line| line.mode.clone()),
-            looked_seconds: known.map(|line| now.seconds_since(line.looked_at)),
+            looked_seconds,
             file_count: known.map_or(0, |line| line.file_count),
             ignored_count: known.map_or(0, |line| line.ignored_count),
-            problem: known.and_then(|line| line.problem.clone()),
+            safe_to_unplug: daemon_runs && is_looked && problem.is_none() && waiting_count == 0,
+            problem_seconds: known
+                .and_then(|line| line.problem_since)
+                .map(|since| now.seconds_since(since)),
+            problem,
+            mount_point: fs::mount_point(&watch.path).map(|point| printable(&point)),
+            waiting_count,
         }
     };
     Ok(config.watches.iter().map(line).collect())
@@ -286,18 +327,25 @@ fn buckets(
     reader: &Reader,
     now: Timestamp,
 ) -> Result<Vec<BucketJson>, QueueError> {
-    let known = reader.buckets()?;
+    let (known, uploads) = (reader.buckets()?, reader.uploads()?);
     let mut lines = Vec::new();
     for bucket in &config.buckets {
         let line = known.iter().find(|line| line.name == bucket.name);
-        let (receipt_count, waiting_count) = reader.deliveries(&bucket.name)?;
         let age = |time: Option<Timestamp>| time.map(|time| now.seconds_since(time));
+        let receipt_at = line.and_then(|line| line.receipt_at);
+        let receipts = reader.receipts_since(&bucket.name, pace::window(now))?;
+        let uploads: Vec<_> = uploads.iter().filter(|sent| sent.bucket == bucket.name).collect();
+        let backlog = reader.backlog(&bucket.name)?;
+        let rate = pace::rate(&receipts, &uploads, receipt_at, now);
         lines.push(BucketJson {
             name: bucket.name.clone(),
             required: bucket.required,
-            receipt_count,
-            waiting_count,
-            last_receipt_seconds: age(line.and_then(|line| line.receipt_at)),
+            receipt_count: reader.receipt_count(&bucket.name)?,
+            waiting_count: backlog.count,
+            waiting_size_bytes: backlog.size_bytes,
+            rate_bytes_per_second: rate,
+            drained_seconds: rate.and_then(|rate| pace::drained(&backlog, &uploads, rate)),
+            last_receipt_seconds: age(receipt_at),
             problem: line.and_then(|line| line.problem.clone()),
             problem_seconds: age(line.and_then(|line| line.problem_since)),
             clock_behind_seconds: line.and_then(|line| line.behind_seconds),
@@ -306,149 +354,19 @@ fn buckets(
     Ok(lines)
 }
 
-fn waiting_count(status: &StatusJson) -> u64 {
+/// The clips that are not stored in every required bucket.
+fn not_safe(status: &StatusJson) -> Amount {
     let waits = |line: &&StateJson| line.state == "seen" || line.state == "sealed";
-    status.states.iter().filter(waits).map(|line| line.count).sum()
-}
-
-/// The screen: what needs a person, then what else can go wrong, then what is.
-fn print(out: &mut impl Write, status: &StatusJson) -> io::Result<()> {
-    let mut lines = held_lines(status);
-    lines.push(match &status.daemon_pid {
-        Some(pid) => format!("daemon    runs (process {pid})"),
-        None if waiting_count(status) == 0 => "daemon    does not run".to_owned(),
-        None => "daemon    does not run; start it: systemctl start dockseal".to_owned(),
-    });
-    // Folders and buckets share what is left of the screen; those with a problem come first.
-    let states = state_lines(status);
-    let room = LINES_MAX - states.len() - lines.len();
-    let (folders, buckets) = (status.folders.len(), status.buckets.len());
-    let bucket_room = buckets.min(room - folders.min(room / 2));
-    let mut folders: Vec<_> = status.folders.iter().collect();
-    folders.sort_by_key(|folder| folder.problem.is_none());
-    let folders = folders.into_iter().map(|folder| format!("folder    {}", folder_text(folder)));
-    lines.extend(fitting(folders.collect(), room - bucket_room));
-    let mut buckets: Vec<_> = status.buckets.iter().collect();
-    buckets.sort_by_key(|bucket| bucket.problem.is_none());
-    let buckets = buckets.into_iter().map(|bucket| format!("bucket    {}", bucket_text(bucket)));
-    lines.extend(fitting(buckets.collect(), bucket_room));
-    lines.extend(states);
-    lines.iter().try_for_each(|line| writeln!(out, "{}", cut(line)))
-}
-
-/// The verdict, the first few reasons why clips wait, and what to type next.
-fn held_lines(status: &StatusJson) -> Vec<String> {
-    let word = match status.verdict {
-        "ok" => "OK",
-        "waiting" => "WAITING",
-        _ => "ATTENTION",
-    };
-    let mut lines = vec![format!("{word}: {}", status.summary)];
-    for held in status.held.iter().take(HELD_COUNT_MAX) {
-        let bucket = held.bucket.as_ref().map_or(String::new(), |name| format!(" ({name})"));
-        let since = seconds_for_people(held.since_seconds);
-        let clips = count("clip", held.count as usize);
-        lines.push(format!("  {clips} held for {since}: {}{bucket}", held.reason));
-        lines.push(format!("    clip {}: {}", held.first_clip, held.cause));
-        lines.push(format!("    do: {}", held.advice));
+    let mut sum = Amount::default();
+    for line in status.states.iter().filter(waits) {
+        sum.count += line.count;
+        sum.size_bytes += line.size_bytes;
     }
-    let rest = status.held.len().saturating_sub(HELD_COUNT_MAX);
-    if rest > 0 {
-        lines.push(format!("  and for {} more: dockseal list --held", count("reason", rest)));
-    }
-    if let Some(first) = status.held.first() {
-        let clip = first.first_clip;
-        lines.push(format!("  next: dockseal show {clip}; when mended: dockseal retry --all"));
-    }
-    lines
-}
-
-/// How many clips are how far, and where.
-fn state_lines(status: &StatusJson) -> Vec<String> {
-    let state_line = |state: &StateJson| {
-        let meaning = match state.state {
-            "seen" => "found, not sealed yet",
-            "sealed" => "sealed, not in every required bucket yet",
-            "stored" => "stored; the plaintext is still in its folder",
-            _ => "stored, and the plaintext is gone",
-        };
-        let size = bytes_for_people(state.size_bytes);
-        format!("{:6} {:>8} {size:>11}  {meaning}", state.state, state.count)
-    };
-    let oldest = match status.oldest_unsafe_seconds {
-        Some(seconds) => format!("oldest clip not stored: {}", seconds_for_people(seconds)),
-        None => "no clip is waiting to be stored".to_owned(),
-    };
-    let free = status.spool_free_bytes.map_or("unknown".to_owned(), bytes_for_people);
-    let mut lines: Vec<_> = status.states.iter().map(state_line).collect();
-    lines.push(format!("spool     {free} free; {oldest}"));
-    lines.extend(status.standing.lines());
-    lines.push(format!("dock      {}, {}", status.dock, status.now));
-    lines
-}
-
-/// The first lines, and how many there are more, in so many lines.
-fn fitting(mut lines: Vec<String>, room: usize) -> Vec<String> {
-    let count = lines.len();
-    if count > room {
-        let shown = room.saturating_sub(1);
-        lines.truncate(shown);
-        lines.push(format!("          and {} more: dockseal status --json", count - shown));
-    }
-    lines
-}
-
-fn folder_text(folder: &FolderJson) -> String {
-    let state = match (&folder.problem, folder.looked_seconds) {
-        (Some(problem), _) => problem.clone(),
-        (None, None) => "not looked through yet".to_owned(),
-        (None, Some(seconds)) => {
-            let mode = folder.mode.as_deref().unwrap_or("poll");
-            let age = seconds_for_people(seconds);
-            format!("{}, looked {age} ago ({mode})", count("file", folder.file_count as usize))
-        }
-    };
-    // The end of a path tells folders apart; the beginning is often the same.
-    let room = WIDTH.saturating_sub(12 + state.chars().count()).max(20);
-    let length = folder.path.chars().count();
-    let path = match length > room {
-        true => format!("…{}", folder.path.chars().skip(length - room + 1).collect::<String>()),
-        false => folder.path.clone(),
-    };
-    format!("{path}: {state}")
+    sum
 }
 
 /// A difference to a server's time from which on it is told; requests are signed with its time.
 const CLOCK_WRONG_SECONDS: u64 = 60;
-
-fn bucket_text(bucket: &BucketJson) -> String {
-    let required = if bucket.required { "" } else { " (not required)" };
-    let state = match (&bucket.problem, bucket.last_receipt_seconds) {
-        (Some(problem), _) => {
-            let since = seconds_for_people(bucket.problem_seconds.unwrap_or(0));
-            format!("failing for {since}: {problem}")
-        }
-        (None, Some(seconds)) => format!("last receipt {} ago", seconds_for_people(seconds)),
-        (None, None) => "not used yet".to_owned(),
-    };
-    let counts = format!("{} stored, {} waiting", bucket.receipt_count, bucket.waiting_count);
-    let clock = match bucket.clock_behind_seconds {
-        Some(seconds) if seconds.unsigned_abs() >= CLOCK_WRONG_SECONDS => {
-            let side = if seconds > 0 { "behind" } else { "ahead" };
-            format!(" our clock is {} {side};", seconds_for_people(seconds.unsigned_abs()))
-        }
-        Some(_) | None => String::new(),
-    };
-    format!("{}{required}:{clock} {counts}, {state}", bucket.name)
-}
-
-fn cut(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if is_harmless(c) { c } else { ' ' }).collect();
-    match clean.char_indices().nth(WIDTH) {
-        Some(_) => clean.chars().take(WIDTH - 1).chain(['…']).collect(),
-        None => clean,
-    }
-}
 
 #[cfg(test)]
 mod tests;

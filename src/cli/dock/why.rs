@@ -186,6 +186,16 @@ impl Cause {
         let since_seconds = Some(since_seconds);
         Cause { code, what, since_seconds, fix, needs_you, clip: None, count: None }
     }
+
+    /// What to do, with the clips that wait in the command.
+    pub(super) fn command(&self) -> String {
+        let Some(clip) = self.clip else { return self.fix.clone() };
+        let clips = if self.count == Some(1) { clip.to_string() } else { "--all".to_owned() };
+        match self.fix.strip_suffix("then: retry") {
+            Some(before) => format!("{before}then: dockseal retry {clips}"),
+            None => self.fix.replace("forget CLIP", &format!("forget {clip}")),
+        }
+    }
 }
 
 fn advice(reason: Reason, cause: &str) -> &'static str {
@@ -230,16 +240,17 @@ fn print(out: &mut impl Write, cause: &Cause) -> io::Result<()> {
         (Some(count), Some(clip)) => writeln!(out, "  holds:  {count} clips, the first is {clip}")?,
         _ => {}
     }
-    writeln!(out, "  do:     {}", harmless(&cause.fix))?;
+    writeln!(out, "  do:     {}", harmless(&cause.command()))?;
     writeln!(out, "  cause:  {}", cause.code)
 }
 
 /// Why one clip is not further; what holds up the whole dock comes first.
-fn of_clip(clip: &Clip, config: &Config, status: &StatusJson) -> Vec<Cause> {
+pub(super) fn of_clip(clip: &Clip, config: &Config, status: &StatusJson) -> Vec<Cause> {
     let now = clock::now();
     let held = |hold: &Hold, bucket: Option<&str>| {
         let (since, needs_you) = (now.seconds_since(hold.since), hold.until == Until::Operator);
-        Cause::of_hold(hold.reason, &hold.cause, bucket, since, needs_you)
+        let cause = Cause::of_hold(hold.reason, &hold.cause, bucket, since, needs_you);
+        Cause { clip: Some(clip.id.0), count: Some(1), ..cause }
     };
     let mut causes: Vec<_> = clip.hold.iter().map(|hold| held(hold, None)).collect();
     let deliveries = clip.deliveries.iter();

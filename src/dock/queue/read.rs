@@ -177,8 +177,8 @@ impl Reader {
     pub fn list(&self, filter: &Filter) -> Result<Vec<Clip>, QueueError> {
         let held = match filter.held {
             Some(Held) => {
-                "AND (hold_reason IS NOT NULL OR id IN
-                 (SELECT clip FROM delivery WHERE hold_reason IS NOT NULL))"
+                "AND id IN (SELECT id FROM clip WHERE hold_reason IS NOT NULL UNION
+                 SELECT clip FROM delivery WHERE hold_reason IS NOT NULL)"
             }
             None => "",
         };
@@ -333,12 +333,12 @@ impl Reader {
 
     /// Number of receipts that a bucket gave, and of clips that still wait for its receipt.
     pub fn deliveries(&self, bucket: &str) -> Result<(u64, u64), QueueError> {
-        let given = "SELECT count(*) FROM delivery WHERE bucket = ?1 AND evidence IS NOT NULL";
-        let given = rows::first::<i64>(&self.0, given, [bucket])?.unwrap_or(0);
-        let waiting = "SELECT count(*) FROM clip WHERE in_spool = 1 AND NOT EXISTS
-             (SELECT 1 FROM delivery
-              WHERE clip = clip.id AND bucket = ?1 AND evidence IS NOT NULL)";
-        let waiting = rows::first::<i64>(&self.0, waiting, [bucket])?.unwrap_or(0);
-        Ok((given as u64, waiting as u64))
+        Ok((self.receipt_count(bucket)?, self.backlog(bucket)?.count))
+    }
+
+    /// Number of receipts that a bucket gave.
+    pub fn receipt_count(&self, bucket: &str) -> Result<u64, QueueError> {
+        let sql = "SELECT count(*) FROM delivery WHERE bucket = ?1 AND evidence IS NOT NULL";
+        Ok(rows::first::<i64>(&self.0, sql, [bucket])?.unwrap_or(0) as u64)
     }
 }

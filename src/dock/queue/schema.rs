@@ -160,6 +160,14 @@ CREATE TABLE leftover (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// For the desk, which is to answer at once however many clips there were: the spool, and what each
+/// bucket acknowledged when. A queue without them says the same, later; so they are no new version.
+const DESK_INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS clip_spool ON clip (sealed_at, sealed_size_bytes) WHERE in_spool = 1;
+CREATE INDEX IF NOT EXISTS delivery_receipt ON delivery (bucket, stored_at)
+  WHERE evidence IS NOT NULL;
+";
+
 /// What SQLite keeps beside a database: its write-ahead log, and the index of that. They belong
 /// together: a log beside another database would be taken for its own.
 pub fn beside(path: &Path) -> [PathBuf; 2] {
@@ -200,7 +208,8 @@ fn fill(path: &Path, beginning: Beginning) -> Result<(), QueueError> {
     let instance = random_hex();
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute_batch(&format!(
-        "{TABLES} {LOG_TABLES} {DELIVERY_TABLES} INSERT INTO meta VALUES ('instance', '{instance}');
+        "{TABLES} {LOG_TABLES} {DELIVERY_TABLES} {DESK_INDEXES}
+         INSERT INTO meta VALUES ('instance', '{instance}');
          PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION};"
     ))?;
     log::begin(&tx, beginning, clock::now())?;
@@ -224,6 +233,7 @@ fn upgrade(connection: &mut Connection, dock: &str) -> Result<(), QueueError> {
     if version < 3 {
         tx.execute_batch(DELIVERY_TABLES)?;
     }
+    tx.execute_batch(DESK_INDEXES)?;
     tx.execute_batch(&format!("PRAGMA user_version = {USER_VERSION};"))?;
     tx.commit()?;
     if version < USER_VERSION {

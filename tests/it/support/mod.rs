@@ -20,6 +20,7 @@ pub mod seaweed;
 pub mod server;
 pub mod signed;
 pub mod site;
+pub mod tmux;
 pub mod tools;
 
 use std::path::{Path, PathBuf};

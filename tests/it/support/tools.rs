@@ -73,6 +73,8 @@ pub enum Tool {
     SystemdAnalyze,
     /// GNU time: peak memory of a process.
     Time,
+    /// tmux: a terminal that a test can look at.
+    Tmux,
     /// util-linux's unshare: a view of the file system that no other process has.
     Unshare,
     /// SeaweedFS, in the venv.
@@ -114,6 +116,7 @@ impl Tool {
             Tool::Systemd => "systemd",
             Tool::SystemdAnalyze => "systemd-analyze",
             Tool::Time => "/usr/bin/time",
+            Tool::Tmux => "tmux",
             Tool::Unshare => "unshare",
             Tool::Weed => "weed (SeaweedFS)",
             Tool::Zsh => "zsh",
@@ -158,6 +161,7 @@ impl Tool {
             Tool::Systemd => Some(PathBuf::from("/lib/systemd/systemd")).filter(|p| p.is_file()),
             Tool::SystemdAnalyze => program("systemd-analyze"),
             Tool::Time => Some(PathBuf::from("/usr/bin/time")).filter(|path| path.is_file()),
+            Tool::Tmux => program("tmux"),
             Tool::Unshare => program("unshare"),
             Tool::Weed => installed("venv/bin/weed"),
             Tool::Zsh => program("zsh"),

@@ -167,8 +167,9 @@ impl Sheet<'_> {
         for bucket in &self.config.buckets {
             backlogs.push((&*bucket.name, self.reader.backlog(&bucket.name)?));
         }
-        let clips = of("bucket", backlogs.iter().map(|(name, (clips, _))| (*name, whole(*clips))));
-        let bytes = of("bucket", backlogs.iter().map(|(name, (_, bytes))| (*name, whole(*bytes))));
+        let clips = of("bucket", backlogs.iter().map(|(name, left)| (*name, whole(left.count))));
+        let bytes = backlogs.iter().map(|(name, left)| (*name, whole(left.size_bytes)));
+        let bytes = of("bucket", bytes);
         let help = "Sealed clips that wait for a bucket's receipt";
         self.gauge("dockseal_bucket_backlog_clips", help, clips);
         self.gauge("dockseal_bucket_backlog_bytes", "Bytes of their sealed files", bytes);
