@@ -225,6 +225,12 @@ fn a_held_clip_is_looked_at_and_retried_on_the_live_screen() {
     tmux.wait_for("the first clip", |screen| screen.contains("\n     1  erased"));
     tmux.keys(&["r"]);
     tmux.wait_for("the refusal", |screen| screen.contains("clip 1 is not held"));
+    tmux.keys(&["u"]);
+    tmux.wait_for("no use", |screen| screen.contains("clip 1 is in every bucket already"));
+    tmux.keys(&["p"]);
+    tmux.wait_for("the pause", |screen| screen.contains("\nprimary         paused "));
+    tmux.keys(&["p"]);
+    tmux.wait_for("the end of it", |screen| screen.contains("\nprimary         up "));
     tmux.keys(&["Home", "j", "k"]);
     std::fs::remove_file(second).unwrap();
     tmux.keys(&["r"]);

@@ -124,6 +124,8 @@ struct BucketJson {
     problem: Option<String>,
     problem_seconds: Option<u64>,
     clock_behind_seconds: Option<i64>,
+    /// Whether an operator paused it.
+    paused: bool,
 }
 
 pub(super) fn command(path: &Path, arguments: &StatusArguments) -> Result<Exit, Complaint> {
@@ -222,6 +224,11 @@ fn verdict(status: &StatusJson) -> (&'static str, String) {
 }
 
 impl StatusJson {
+    /// Whether an operator paused a bucket.
+    fn is_paused(&self) -> bool {
+        self.buckets.iter().any(|bucket| bucket.paused)
+    }
+
     /// All that waits, and why, worst first.
     pub(super) fn causes(&self) -> Vec<Cause> {
         let mut causes = Vec::new();
@@ -327,7 +334,7 @@ fn buckets(
     reader: &Reader,
     now: Timestamp,
 ) -> Result<Vec<BucketJson>, QueueError> {
-    let (known, uploads) = (reader.buckets()?, reader.uploads()?);
+    let (known, uploads, orders) = (reader.buckets()?, reader.uploads()?, reader.orders()?);
     let mut lines = Vec::new();
     for bucket in &config.buckets {
         let line = known.iter().find(|line| line.name == bucket.name);
@@ -349,6 +356,7 @@ fn buckets(
             problem: line.and_then(|line| line.problem.clone()),
             problem_seconds: age(line.and_then(|line| line.problem_since)),
             clock_behind_seconds: line.and_then(|line| line.behind_seconds),
+            paused: orders.pause(&bucket.name, now).is_some(),
         });
     }
     Ok(lines)

@@ -13,11 +13,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::line::Paint;
 use super::{StatusJson, gather};
-use crate::cli::dock::{load, open, queue_complaint, queue_path};
+use crate::cli::dock::{load, open, operator, queue_complaint};
 use crate::cli::{Complaint, Exit, print_json_line};
-use crate::clip::{Clip, ClipId, Timestamp};
+use crate::clip::{Clip, Timestamp};
 use crate::dock::config::Config;
-use crate::dock::queue::{Filter, Held, Operator, QueueError, Reader, Sent};
+use crate::dock::queue::{Filter, Held, OrderEnd, QueueError, Reader, Sent};
 use crate::edge::clock::{self, Instant};
 
 mod clips;
@@ -158,8 +158,8 @@ fn follow(
             match action {
                 None => {}
                 Some(Action::End(exit)) => return Ok(exit),
-                Some(Action::Retry(clip)) => {
-                    view.message = Some(retry(path, clip));
+                Some(action) => {
+                    view.message = Some(order(path, &action));
                     due = Instant::now();
                 }
             }
@@ -177,16 +177,33 @@ fn follow(
     }
 }
 
-/// Tries a clip again now; says what came of it.
-fn retry(path: &Path, clip: ClipId) -> String {
-    let done = || -> Result<(), Complaint> {
+/// Does what a key asks for; says what came of it.
+fn order(path: &Path, action: &Action) -> String {
+    let done = || -> Result<String, Complaint> {
         let config = load(path)?;
         let failed = |error: QueueError| queue_complaint(&config, &error);
-        let mut operator = Operator::open(&queue_path(&config), &config.dock).map_err(failed)?;
-        operator.retry(clip, clock::now()).map_err(failed)
+        let mut operator = operator(&config)?;
+        Ok(match action {
+            Action::End(_) => String::new(),
+            Action::Pause => {
+                operator.pause(None, OrderEnd(None)).map_err(failed)?;
+                "all buckets are paused: clips are sealed, and wait; p: go on".to_owned()
+            }
+            Action::Prioritise(clip) => {
+                let left = operator.prioritise(*clip).map_err(failed)?;
+                let words =
+                    if left == Some(0) { "is in every bucket already" } else { "goes first" };
+                format!("clip {clip} {words}")
+            }
+            Action::Resume => {
+                operator.resume(None).map_err(failed)?;
+                "all buckets go on".to_owned()
+            }
+            Action::Retry(clip) => {
+                operator.retry(*clip, clock::now()).map_err(failed)?;
+                format!("clip {clip} is tried again now")
+            }
+        })
     };
-    match done() {
-        Ok(()) => format!("clip {clip} is tried again now"),
-        Err(complaint) => complaint.message,
-    }
+    done().unwrap_or_else(|complaint| complaint.message)
 }

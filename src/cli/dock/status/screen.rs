@@ -239,6 +239,7 @@ fn bucket_group(bucket: &BucketJson, width: usize) -> Vec<Line> {
     let (tone, state) = match (&bucket.problem, bucket.last_receipt_seconds, bucket.required) {
         (Some(_), _, true) => (bad, format!("DOWN {since}")),
         (Some(_), _, false) => (bad, format!("down {since}")),
+        (None, _, _) if bucket.paused => (Tone::Warning, "paused".into()),
         (None, None, _) => (Tone::Plain, "not used yet".into()),
         (None, Some(_), true) => (Tone::Good, "up".into()),
         (None, Some(_), false) => (Tone::Good, "up, optional".into()),

@@ -38,6 +38,7 @@ fn worst() -> StatusJson {
         problem: Some("the bucket failed".into()),
         problem_seconds: Some(10_000),
         clock_behind_seconds: Some(86_400),
+        paused: false,
     };
     let states = ["seen", "sealed", "stored", "erased"];
     let states = states.map(|state| StateJson { state, count: 1_000_000, size_bytes: 1 << 50 });

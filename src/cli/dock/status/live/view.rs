@@ -10,10 +10,12 @@ use crate::cli::{Complaint, Exit};
 use crate::clip::{Clip, ClipId, Timestamp};
 
 /// Keys and what they do, for the help and the last line.
-pub(super) const KEYS: [(&str, &str); 5] = [
+pub(super) const KEYS: [(&str, &str); 7] = [
     ("↑ ↓ j k", "choose a clip; Home End: the first, the last"),
     ("Enter", "why it is not further, and what to do; Enter or Esc: back"),
     ("r", "try the chosen clip again now"),
+    ("u", "send the chosen clip before all others"),
+    ("p", "pause all buckets, or go on with them"),
     ("?", "this help"),
     ("q", "quit"),
 ];
@@ -30,6 +32,9 @@ pub(super) enum Pane {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
     End(Exit),
+    Pause,
+    Prioritise(ClipId),
+    Resume,
     Retry(ClipId),
 }
 
@@ -115,7 +120,10 @@ impl View {
         }
         match key.code {
             KeyCode::Char('q') => return Some(Action::End(Exit::Ok)),
+            KeyCode::Char('p') if self.snapshot.status.is_paused() => return Some(Action::Resume),
+            KeyCode::Char('p') => return Some(Action::Pause),
             KeyCode::Char('r') => return self.retry(),
+            KeyCode::Char('u') => return self.clip().map(|clip| Action::Prioritise(clip.id)),
             KeyCode::Down | KeyCode::Char('j') => self.choose(self.index.saturating_add(1)),
             KeyCode::Up | KeyCode::Char('k') => self.choose(self.index.saturating_sub(1)),
             KeyCode::PageDown => self.choose(self.index.saturating_add(self.page)),
