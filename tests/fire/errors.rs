@@ -71,10 +71,10 @@ fn faults(name: &str, creates: bool) -> Vec<Fault> {
 fn words(error: Errno) -> &'static [&'static str] {
     match error {
         Errno::EACCES => &["ermission denied", "unable to open", "disk I/O error"],
-        Errno::EDQUOT => &["uota exceeded", "disk I/O error", "disk is full"],
+        Errno::EDQUOT => &["uota exceeded", "disk I/O error", "disk is full", "unable to open"],
         Errno::EINTR => &["nterrupted", "disk I/O error", "unable to open"],
         Errno::EMFILE => &["oo many open files", "unable to open"],
-        Errno::ENOSPC => &["No space left", "disk is full", "disk I/O error"],
+        Errno::ENOSPC => &["No space left", "disk is full", "disk I/O error", "unable to open"],
         _ => &["nput/output error", "disk I/O error", "unable to open", "malformed"],
     }
 }

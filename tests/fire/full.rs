@@ -13,8 +13,8 @@ const RESERVE_KIB: u64 = 64 << 10;
 /// Room for everything.
 const AMPLE: &str = "size=256m,nr_inodes=1000";
 /// What names the cause.
-const WORDS: [&str; 4] =
-    ["No space left", "disk is full", "the spool is full", "state_dir is full"];
+const WORDS: [&str; 5] =
+    ["No space left", "disk is full", "spool-full", "the spool is full", "state_dir is full"];
 
 /// The disk of one dock: options of a tmpfs, and a seed for its clips.
 struct Disk {
