@@ -253,7 +253,8 @@ fn the_shapes_of_json_are_stable() {
     assert_eq!(status["schema_version"], 1);
     assert_keys(
         &status["standing"],
-        "behind drilled_seconds forked keyring log log_size lost unacknowledged witness_problem",
+        "behind drilled_seconds forked keyring log log_size lost paused unacknowledged \
+         witness_problem",
     );
     assert_keys(&status["states"][0], "count size_bytes state");
     assert_keys(
@@ -265,8 +266,8 @@ fn the_shapes_of_json_are_stable() {
     assert_keys(&status["folders"][0], folder_keys);
     assert_keys(
         &status["buckets"][0],
-        "clock_behind_seconds drained_seconds last_receipt_seconds name problem problem_seconds \
-         rate_bytes_per_second receipt_count required waiting_count waiting_size_bytes",
+        "clock_behind_seconds drained_seconds last_receipt_seconds name paused problem \
+         problem_seconds rate_bytes_per_second receipt_count required waiting_count waiting_size_bytes",
     );
     let list = site.dock.json(&["list", "--state", "sealed", "--limit", "1"]);
     assert_keys(&list, "clips schema_version");
