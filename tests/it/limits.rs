@@ -81,7 +81,7 @@ fn what_cannot_be_set_says_what_can() {
     for (arguments, why) in [
         (&["set", "off"][..], "`off`: a limit does not pause; the lowest rate is 1 KB/s"),
         (&["set", "2", "Mbit/s"], "expected bytes a second such as \"2 MiB/s\""),
-        (&["set", "2 MiB/s", "--for", "0s"], "`0s` is not a time to set a limit for"),
+        (&["set", "2 MiB/s", "--for", "0s"], "`0s` is not a time that an order holds for"),
         (&["set", "2 MiB/s", "--for", "9999d"], "`9999d` is not a time"),
         (&["set", "2 MiB/s", "--bucket", "other"], "no bucket `other` in the config"),
         (&["clear", "--bucket", "other"], "no bucket `other` in the config"),

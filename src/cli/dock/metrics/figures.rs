@@ -170,7 +170,7 @@ impl Sheet<'_> {
         let clips = of("bucket", backlogs.iter().map(|(name, left)| (*name, whole(left.count))));
         let bytes = backlogs.iter().map(|(name, left)| (*name, whole(left.size_bytes)));
         let bytes = of("bucket", bytes);
-        let help = "Sealed clips that wait for a bucket's receipt";
+        let help = "Sealed clips in the spool without a bucket's receipt";
         self.gauge("dockseal_bucket_backlog_clips", help, clips);
         self.gauge("dockseal_bucket_backlog_bytes", "Bytes of their sealed files", bytes);
         let names = || self.config.buckets.iter().map(|bucket| &bucket.name);
