@@ -267,7 +267,8 @@ fn the_shapes_of_json_are_stable() {
     assert_keys(
         &status["buckets"][0],
         "clock_behind_seconds drained_seconds last_receipt_seconds name paused problem \
-         problem_seconds rate_bytes_per_second receipt_count required waiting_count waiting_size_bytes",
+         problem_seconds rate_bytes_per_second receipt_count required waiting_count \
+         waiting_size_bytes",
     );
     let list = site.dock.json(&["list", "--state", "sealed", "--limit", "1"]);
     assert_keys(&list, "clips schema_version");
