@@ -142,6 +142,11 @@ impl StandingJson {
         self.drilled_seconds.filter(|seconds| *seconds > OVERDUE_SECONDS)
     }
 
+    /// Whether an operator paused a bucket.
+    pub(super) fn is_paused(&self, bucket: &str) -> bool {
+        self.paused.iter().any(|pause| pause.bucket == bucket)
+    }
+
     /// All that a person should know, worst first.
     pub(super) fn causes(&self) -> Vec<Cause> {
         let mut causes = Vec::new();

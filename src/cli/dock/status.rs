@@ -163,7 +163,8 @@ fn read(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
     // What needs a person first, and of that the oldest.
     held.sort_by(|a, b| (a.operator_count == 0, &a.since).cmp(&(b.operator_count == 0, &b.since)));
     let folders = folders(config, reader, now, daemon_pid.is_some())?;
-    let buckets = buckets(config, reader, now)?;
+    let standing = standing::gather(config, reader, now)?;
+    let buckets = buckets(config, reader, &standing, now)?;
     let oldest = reader.oldest_unsafe()?;
     let mut status = StatusJson {
         schema_version: SCHEMA_VERSION,
@@ -180,7 +181,7 @@ fn read(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
         spool_free_bytes: fs::free_bytes(&config.state_dir).ok(),
         disk: pace::disk(config, reader, now)?,
         is_full: is_full(config),
-        standing: standing::gather(config, reader, now)?,
+        standing,
     };
     (status.verdict, status.summary) = verdict(&status);
     Ok(status)
@@ -332,9 +333,10 @@ fn folders(
 fn buckets(
     config: &Config,
     reader: &Reader,
+    standing: &StandingJson,
     now: Timestamp,
 ) -> Result<Vec<BucketJson>, QueueError> {
-    let (known, uploads, orders) = (reader.buckets()?, reader.uploads()?, reader.orders()?);
+    let (known, uploads) = (reader.buckets()?, reader.uploads()?);
     let mut lines = Vec::new();
     for bucket in &config.buckets {
         let line = known.iter().find(|line| line.name == bucket.name);
@@ -356,7 +358,7 @@ fn buckets(
             problem: line.and_then(|line| line.problem.clone()),
             problem_seconds: age(line.and_then(|line| line.problem_since)),
             clock_behind_seconds: line.and_then(|line| line.behind_seconds),
-            paused: orders.pause(&bucket.name, now).is_some(),
+            paused: standing.is_paused(&bucket.name),
         });
     }
     Ok(lines)

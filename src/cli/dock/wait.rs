@@ -148,5 +148,7 @@ fn left(
         let is_unlooked = !config.watches.iter().all(|watch| is_looked(&watch.path));
         return Ok(Left { clips: reader.unsafe_count()?, is_unlooked });
     };
-    Ok(Left { clips: reader.not_sealed_count(folder)?, is_unlooked: !is_looked(folder) })
+    let not_sealed = reader.not_sealed()?;
+    let clips = not_sealed.iter().find(|(path, _)| path == folder).map_or(0, |(_, count)| *count);
+    Ok(Left { clips, is_unlooked: !is_looked(folder) })
 }

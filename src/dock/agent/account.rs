@@ -1,8 +1,8 @@
 //! The agent's account: keyrings are taken, and the custody log is published.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -136,7 +136,7 @@ impl Agent {
         if retried != std::mem::replace(&mut self.retried, retried) {
             self.wake_couriers();
         }
-        let overflows = self.hints.lock().unwrap_or_else(PoisonError::into_inner).take_overflows();
+        let overflows = self.hints().take_overflows();
         if overflows > 0 {
             context.queue.count(Counted::Overflows, overflows).await?;
         }

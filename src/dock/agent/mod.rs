@@ -305,12 +305,12 @@ impl Agent {
                     continue;
                 }
                 let policy = self.context.policy(&due.clip);
+                let ejected_until = self.ejected_until(&due.clip);
                 match next_step(&due.clip, &policy, now) {
                     Step::Done | Step::Operator | Step::WaitForScan => postponed.push((due, None)),
                     Step::Wait(until) => postponed.push((due, Some(until))),
-                    Step::Erase(_) | Step::Seal if self.ejected_until(&due.clip).is_some() => {
-                        let until = self.ejected_until(&due.clip);
-                        postponed.push((due, until));
+                    Step::Erase(_) | Step::Seal if ejected_until.is_some() => {
+                        postponed.push((due, ejected_until));
                     }
                     step @ (Step::Erase(_) | Step::Seal | Step::Store | Step::Unspool) => {
                         self.start(due.clip, step, state);

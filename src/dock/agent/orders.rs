@@ -35,8 +35,8 @@ impl Agent {
         }
         for index in 0..self.folders.len() {
             let folder = &mut self.folders[index];
-            let end = orders.ejected.get(&folder.watch.path).filter(|end| end.holds(now));
-            let before = std::mem::replace(&mut folder.ejected, end.copied());
+            let end = orders.ejection(&folder.watch.path, now);
+            let before = std::mem::replace(&mut folder.ejected, end);
             if folder.ejected.is_none() && before.is_some() {
                 // Whatever lies there now is looked at anew.
                 folder.due = Instant::now();

@@ -229,7 +229,7 @@ fn gather(context: &Context, reader: &Reader, next_seconds: u64) -> Result<Statu
         oldest_unsafe_seconds: reader.oldest_unsafe()?.map_or(0, |at| now.seconds_since(at)),
         at_risk_count: reader.at_risk_count(&required)?.min(unsafe_count),
         held: by_reason(&lines),
-        backlog_bytes: reader.unsafe_bytes()?,
+        backlog_bytes: reader.waiting()?.iter().map(|line| line.size_bytes).sum(),
         free_bytes: fs::free_bytes(&config.state_dir).ok(),
         keyring,
         drilled_seconds,

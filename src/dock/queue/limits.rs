@@ -2,31 +2,21 @@
 //!
 //! The value is `RATE UNTIL`: bytes a second or `unlimited`, and milliseconds since 1970 or `-`.
 
-use rusqlite::TransactionBehavior;
-
-use super::{Operator, QueueError, Reader};
-use crate::clip::Timestamp;
+use super::{Operator, OrderEnd, QueueError, Reader};
 use crate::dock::limits::{Override, Overrides};
 
 const WHOLE_DOCK: &str = "limit";
 const NO_LIMIT: &str = "unlimited";
-const NO_END: &str = "-";
 
 impl Operator {
     /// Sets the limit of a bucket, or of the whole dock, in place of the timetable's.
     pub fn set_limit(&mut self, bucket: Option<&str>, set: Override) -> Result<(), QueueError> {
-        let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let sql = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
-        tx.execute(sql, [key(bucket), text(set)])?;
-        Ok(tx.commit()?)
+        self.order(&key(bucket), &text(set))
     }
 
     /// Gives a bucket, or the whole dock, back to its timetable. Says whether a limit was set.
     pub fn clear_limit(&mut self, bucket: Option<&str>) -> Result<bool, QueueError> {
-        let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let removed = tx.execute("DELETE FROM meta WHERE key = ?1", [key(bucket)])?;
-        tx.commit()?;
-        Ok(removed > 0)
+        self.revoke(&key(bucket))
     }
 }
 
@@ -56,20 +46,19 @@ fn key(bucket: Option<&str>) -> String {
 
 fn text(set: Override) -> String {
     let rate = set.bytes_per_second.map_or_else(|| NO_LIMIT.to_owned(), |rate| rate.to_string());
-    let until = set.until.map_or_else(|| NO_END.to_owned(), |until| until.0.to_string());
-    format!("{rate} {until}")
+    format!("{rate} {}", OrderEnd(set.until).text())
 }
 
 fn parse(text: &str) -> Option<Override> {
     let (rate, until) = text.split_once(' ')?;
     let bytes_per_second = if rate == NO_LIMIT { None } else { Some(rate.parse().ok()?) };
-    let until = if until == NO_END { None } else { Some(Timestamp(until.parse().ok()?)) };
-    Some(Override { bytes_per_second, until })
+    Some(Override { bytes_per_second, until: OrderEnd::parse(until)?.0 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clip::Timestamp;
     use crate::dock::queue::{Beginning, Queue};
 
     #[test]

@@ -30,11 +30,12 @@ impl OrderEnd {
         self.0.is_none_or(|until| now < until)
     }
 
-    fn text(self) -> String {
+    /// As it stands in the table.
+    pub(super) fn text(self) -> String {
         self.0.map_or_else(|| NO_END.to_owned(), |until| until.0.to_string())
     }
 
-    fn parse(text: &str) -> Option<OrderEnd> {
+    pub(super) fn parse(text: &str) -> Option<OrderEnd> {
         if text == NO_END {
             return Some(OrderEnd(None));
         }
@@ -61,40 +62,38 @@ impl Orders {
         orders.max_by_key(|until| until.0.map_or(i64::MAX, |until| until.0))
     }
 
-    /// Whether a watch folder is left alone.
-    pub fn is_ejected(&self, folder: &Path, now: Timestamp) -> bool {
-        self.ejected.get(folder).is_some_and(|until| until.holds(now))
+    /// Until when a watch folder is left alone.
+    pub fn ejection(&self, folder: &Path, now: Timestamp) -> Option<OrderEnd> {
+        self.ejected.get(folder).copied().filter(|until| until.holds(now))
     }
 }
 
 impl Operator {
     /// Nothing goes to a bucket, or to any, for a while.
     pub fn pause(&mut self, bucket: Option<&str>, until: OrderEnd) -> Result<(), QueueError> {
-        self.order(&bucket.map_or(PAUSE.to_owned(), pause_key), until)
+        self.order(&bucket.map_or(PAUSE.to_owned(), pause_key), &until.text())
     }
 
     /// Goes on with a bucket; without a name with all of them. Says whether one was paused.
     pub fn resume(&mut self, bucket: Option<&str>) -> Result<bool, QueueError> {
+        if let Some(bucket) = bucket {
+            return self.revoke(&pause_key(bucket));
+        }
         let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let removed = match bucket {
-            Some(bucket) => tx.execute("DELETE FROM meta WHERE key = ?1", [pause_key(bucket)])?,
-            None => tx.execute("DELETE FROM meta WHERE key = 'pause' OR key GLOB 'pause:*'", [])?,
-        };
+        let sql = "DELETE FROM meta WHERE key = 'pause' OR key GLOB 'pause:*'";
+        let removed = tx.execute(sql, [])?;
         tx.commit()?;
         Ok(removed > 0)
     }
 
     /// The daemon leaves a watch folder alone for a while.
     pub fn eject(&mut self, folder: &Path, until: OrderEnd) -> Result<(), QueueError> {
-        self.order(&eject_key(folder), until)
+        self.order(&eject_key(folder), &until.text())
     }
 
     /// The daemon looks into a watch folder again. Says whether it had been let go of.
     pub fn take_back(&mut self, folder: &Path) -> Result<bool, QueueError> {
-        let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let removed = tx.execute("DELETE FROM meta WHERE key = ?1", [eject_key(folder)])?;
-        tx.commit()?;
-        Ok(removed > 0)
+        self.revoke(&eject_key(folder))
     }
 
     /// A clip goes to its buckets before others, also where it is not sealed yet. Says to how many
@@ -113,10 +112,19 @@ impl Operator {
         Ok(left)
     }
 
-    fn order(&mut self, key: &str, until: OrderEnd) -> Result<(), QueueError> {
+    /// Writes down an order, over an earlier one of its key.
+    pub(super) fn order(&mut self, key: &str, value: &str) -> Result<(), QueueError> {
         let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        tx.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [key, &until.text()])?;
+        tx.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [key, value])?;
         Ok(tx.commit()?)
+    }
+
+    /// Takes an order back. Says whether there was one.
+    pub(super) fn revoke(&mut self, key: &str) -> Result<bool, QueueError> {
+        let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let removed = tx.execute("DELETE FROM meta WHERE key = ?1", [key])?;
+        tx.commit()?;
+        Ok(removed > 0)
     }
 }
 
@@ -188,9 +196,9 @@ mod tests {
         assert_eq!(orders.pause("a", Timestamp(9)), Some(soon));
         assert_eq!(orders.pause("a", Timestamp(10)), None);
         assert_eq!(orders.pause("b:1", Timestamp(9)), Some(OrderEnd(None)), "the longer one");
-        assert!(orders.is_ejected(&folder, Timestamp(9)));
-        assert!(!orders.is_ejected(&folder, Timestamp(10)));
-        assert!(!orders.is_ejected(Path::new("/srv"), Timestamp(9)));
+        assert_eq!(orders.ejection(&folder, Timestamp(9)), Some(soon));
+        assert_eq!(orders.ejection(&folder, Timestamp(10)), None);
+        assert_eq!(orders.ejection(Path::new("/srv"), Timestamp(9)), None);
         assert!(operator.resume(Some("b:1")).expect("resumed"));
         assert!(!operator.resume(Some("b:1")).expect("was not paused"));
         assert!(operator.resume(None).expect("resumed"));

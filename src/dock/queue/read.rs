@@ -244,12 +244,6 @@ impl Reader {
         Ok(rows::first::<i64>(&self.0, sql, [])?.unwrap_or(0) as u64)
     }
 
-    /// The bytes of the clips that are not stored yet.
-    pub fn unsafe_bytes(&self) -> Result<u64, QueueError> {
-        let sql = "SELECT sum(size_bytes) FROM clip WHERE stored_at IS NULL";
-        Ok(rows::first::<Option<i64>>(&self.0, sql, [])?.flatten().unwrap_or(0) as u64)
-    }
-
     /// How many clips are not stored yet, and wait for an operator: themselves, or in front of one
     /// of these buckets.
     pub fn at_risk_count(&self, required: &[&str]) -> Result<u64, QueueError> {
@@ -261,14 +255,6 @@ impl Reader {
                AND clip.stored_at IS NULL AND bucket IN (SELECT value FROM json_each(?1)))";
         let required = serde_json::to_string(required).expect("texts are JSON");
         Ok(rows::first::<i64>(&self.0, sql, [required])?.unwrap_or(0) as u64)
-    }
-
-    /// How many clips that lie in a folder are not sealed yet.
-    pub fn not_sealed_count(&self, folder: &Path) -> Result<u64, QueueError> {
-        let sql = "SELECT count(*) FROM clip
-             WHERE folder = ?1 AND path IS NOT NULL AND state = 'seen'";
-        let folder = folder.as_os_str().as_bytes();
-        Ok(rows::first::<i64>(&self.0, sql, [folder])?.unwrap_or(0) as u64)
     }
 
     /// How many clips there are that are to be looked at now or later.
@@ -329,11 +315,6 @@ impl Reader {
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Number of receipts that a bucket gave, and of clips that still wait for its receipt.
-    pub fn deliveries(&self, bucket: &str) -> Result<(u64, u64), QueueError> {
-        Ok((self.receipt_count(bucket)?, self.backlog(bucket)?.count))
     }
 
     /// Number of receipts that a bucket gave.

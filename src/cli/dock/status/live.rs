@@ -25,7 +25,7 @@ mod draw;
 mod throughput;
 mod view;
 
-use view::{Action, View};
+use view::{Action, Order, View};
 
 /// How often the queue is read at most.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -58,7 +58,8 @@ impl Snapshot {
             for bucket in &config.buckets {
                 receipts.extend(reader.receipts_since(&bucket.name, receipts_since)?);
             }
-            Ok((clips(&reader)?, reader.uploads()?, receipts))
+            let uploads = reader.uploads()?;
+            Ok((clips(&reader, &uploads)?, uploads, receipts))
         };
         let now = clock::now();
         let (clips, uploads, receipts) =
@@ -67,11 +68,11 @@ impl Snapshot {
     }
 }
 
-fn clips(reader: &Reader) -> Result<Vec<Clip>, QueueError> {
+fn clips(reader: &Reader, uploads: &[Sent]) -> Result<Vec<Clip>, QueueError> {
     let count_max = Some(CLIP_COUNT_MAX);
     let held = reader.list(&Filter { held: Some(Held), count_max, state: None })?;
     let newest = reader.list(&Filter { count_max, ..Filter::default() })?;
-    Ok(clips::in_order([held, reader.unsafe_clips(CLIP_COUNT_MAX)?, newest], &reader.uploads()?))
+    Ok(clips::in_order([held, reader.unsafe_clips(CLIP_COUNT_MAX)?, newest], uploads))
 }
 
 /// One JSON document a line, for programs that want to follow.
@@ -158,8 +159,8 @@ fn follow(
             match action {
                 None => {}
                 Some(Action::End(exit)) => return Ok(exit),
-                Some(action) => {
-                    view.message = Some(order(path, &action));
+                Some(Action::Order(order)) => {
+                    view.message = Some(follow_order(path, order));
                     due = Instant::now();
                 }
             }
@@ -178,29 +179,28 @@ fn follow(
 }
 
 /// Does what a key asks for; says what came of it.
-fn order(path: &Path, action: &Action) -> String {
+fn follow_order(path: &Path, order: Order) -> String {
     let done = || -> Result<String, Complaint> {
         let config = load(path)?;
         let failed = |error: QueueError| queue_complaint(&config, &error);
         let mut operator = operator(&config)?;
-        Ok(match action {
-            Action::End(_) => String::new(),
-            Action::Pause => {
+        Ok(match order {
+            Order::Pause => {
                 operator.pause(None, OrderEnd(None)).map_err(failed)?;
                 "all buckets are paused: clips are sealed, and wait; p: go on".to_owned()
             }
-            Action::Prioritise(clip) => {
-                let left = operator.prioritise(*clip).map_err(failed)?;
+            Order::Prioritise(clip) => {
+                let left = operator.prioritise(clip).map_err(failed)?;
                 let words =
                     if left == Some(0) { "is in every bucket already" } else { "goes first" };
                 format!("clip {clip} {words}")
             }
-            Action::Resume => {
+            Order::Resume => {
                 operator.resume(None).map_err(failed)?;
                 "all buckets go on".to_owned()
             }
-            Action::Retry(clip) => {
-                operator.retry(*clip, clock::now()).map_err(failed)?;
+            Order::Retry(clip) => {
+                operator.retry(clip, clock::now()).map_err(failed)?;
                 format!("clip {clip} is tried again now")
             }
         })

@@ -32,6 +32,12 @@ pub(super) enum Pane {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
     End(Exit),
+    Order(Order),
+}
+
+/// What a key orders of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
     Pause,
     Prioritise(ClipId),
     Resume,
@@ -120,10 +126,14 @@ impl View {
         }
         match key.code {
             KeyCode::Char('q') => return Some(Action::End(Exit::Ok)),
-            KeyCode::Char('p') if self.snapshot.status.is_paused() => return Some(Action::Resume),
-            KeyCode::Char('p') => return Some(Action::Pause),
+            KeyCode::Char('p') => {
+                let is_paused = self.snapshot.status.is_paused();
+                return Some(Action::Order(if is_paused { Order::Resume } else { Order::Pause }));
+            }
             KeyCode::Char('r') => return self.retry(),
-            KeyCode::Char('u') => return self.clip().map(|clip| Action::Prioritise(clip.id)),
+            KeyCode::Char('u') => {
+                return self.clip().map(|clip| Action::Order(Order::Prioritise(clip.id)));
+            }
             KeyCode::Down | KeyCode::Char('j') => self.choose(self.index.saturating_add(1)),
             KeyCode::Up | KeyCode::Char('k') => self.choose(self.index.saturating_sub(1)),
             KeyCode::PageDown => self.choose(self.index.saturating_add(self.page)),
@@ -146,7 +156,7 @@ impl View {
         let clip = self.clip()?;
         let id = clip.id;
         if holds(clip).next().is_some() {
-            return Some(Action::Retry(id));
+            return Some(Action::Order(Order::Retry(id)));
         }
         self.message = Some(format!("clip {id} is not held"));
         None
