@@ -43,6 +43,8 @@ pub use trouble::Trouble;
 const PART_SIZE: u64 = if cfg!(test) { 48 << 10 } else { 5 << 20 };
 /// The largest part where the line is fast: two of them are in memory for each upload.
 const PART_SIZE_MAX: u64 = 12 << 20;
+/// The largest object that is sent in one request, where the line is fast.
+const WHOLE_SIZE_MAX: u64 = 32 << 20;
 
 /// One bucket, opened; no request was made yet.
 #[derive(Debug, Clone)]
@@ -72,6 +74,8 @@ struct Cloud {
     /// not at Google, and not at Azure with an account's key.
     completer: Arc<dyn MultipartStore>,
     line: line::Line,
+    /// Whether the line compares what leaves with its promise; a simulated store has no line.
+    keeps_promises: bool,
 }
 
 /// Whose protocol a bucket speaks.

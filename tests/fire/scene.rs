@@ -16,7 +16,7 @@ use crate::support::{files_beneath, scratch, sha256, sha256_if_there};
 
 /// Sealed in one block, and in several.
 const SIZES: [usize; 3] = [3_000, 5_000, 300_000];
-/// Sent in parts, however fast the line is.
+/// Sent in parts, for no request said yet how fast the line is.
 const LARGE: usize = 14 << 20;
 
 /// Runs the daemon until nothing is left to do.

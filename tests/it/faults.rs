@@ -15,6 +15,7 @@ use crate::support::{scratch, wait_for};
 
 mod answers;
 mod clock;
+mod drill;
 mod full;
 mod lines;
 mod names;
@@ -43,7 +44,7 @@ const LEFT_WITHIN: Duration = Duration::from_secs(15);
 /// Sent in one request.
 const SMALL: usize = 20_000;
 /// Sent in parts, however fast the line is.
-const LARGE: usize = 14 << 20;
+const LARGE: usize = 34 << 20;
 
 /// A dock with a bucket at the shared SeaweedFS, reached through something that can fail.
 struct Scene {

@@ -22,6 +22,7 @@ use object_store::client::{
     HttpResponseBody, HttpService,
 };
 use reqwest::{Method, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::BucketError;
 use super::trouble::{LineError, Trouble};
@@ -31,10 +32,12 @@ use crate::edge::limit::Limiter;
 mod body;
 mod options;
 mod peers;
+mod promise;
 mod sigv4;
 mod verdict;
 
 pub(super) use options::HttpOptions;
+pub(super) use promise::Promise;
 pub(super) use sigv4::Signer;
 
 use body::{Gate, Paced, Progress, Watched, http_error};
@@ -42,6 +45,11 @@ use verdict::Asked;
 
 /// Requests that say something of the line's speed.
 const LARGE_SIZE: u64 = 1 << 20;
+/// Memory is counted in these.
+const ROOM_UNIT: u64 = 1 << 20;
+/// Room for what is on its way to one bucket: 128 MiB. Each bucket has its own, so that one which
+/// stands still does not keep others from theirs.
+const ROOM_UNITS: usize = 128;
 /// No answer had a date yet.
 const UNKNOWN: i64 = i64::MIN;
 /// From this difference on we sign with the server's time. Below it, second-sized differences and
@@ -65,8 +73,9 @@ struct Shared {
     /// Seconds that our clock is behind the server's, as of its last answer, or [`UNKNOWN`].
     behind_seconds: AtomicI64,
     retry_after: Mutex<Option<Duration>>,
-    /// Of the last large request that succeeded.
+    /// Of the last large request; 0 where it failed.
     bytes_per_second: AtomicU64,
+    room: Arc<Semaphore>,
     checked: verdict::Checked,
 }
 
@@ -112,6 +121,7 @@ impl Line {
             behind_seconds: AtomicI64::new(UNKNOWN),
             retry_after: Mutex::new(None),
             bytes_per_second: AtomicU64::new(0),
+            room: Arc::new(Semaphore::new(ROOM_UNITS)),
             checked: verdict::Checked::default(),
         })))
     }
@@ -127,9 +137,19 @@ impl Line {
         self.0.gate.sent_bytes.load(Ordering::Relaxed)
     }
 
-    /// How fast the last large request went, its answer included; 0 before there was one.
-    pub(super) fn bytes_per_second(&self) -> u64 {
-        self.0.bytes_per_second.load(Ordering::Relaxed)
+    /// What one request carries in so many seconds, in whole MiB, but not less nor more than this.
+    /// The least where the last large request failed, or there was none.
+    pub(super) fn carries(&self, seconds: u64, least: u64, most: u64) -> u64 {
+        let bytes = self.0.bytes_per_second.load(Ordering::Relaxed).saturating_mul(seconds);
+        (bytes & !((1 << 20) - 1)).clamp(least, most)
+    }
+
+    /// Waits until there is room in memory for so many bytes on their way to this bucket; the room
+    /// is free again when what is returned is dropped.
+    pub(super) async fn room(&self, size_bytes: u64) -> OwnedSemaphorePermit {
+        let units = size_bytes.div_ceil(ROOM_UNIT).min(ROOM_UNITS as u64) as u32;
+        let room = Arc::clone(&self.0.room).acquire_many_owned(units).await;
+        room.expect("it is never closed")
     }
 
     /// How long the server asked us to wait since this was asked last.
@@ -174,13 +194,16 @@ impl Line {
             digests: digests.collect(),
         };
         let (size, began) = (body.content_length() as u64, Instant::now());
-        let answer = self.watched(head, Some(body)).await?;
-        let answer = verdict::judge(&asked, answer, &self.0.checked).await?;
-        if size >= LARGE_SIZE && answer.status().is_success() {
-            let rate = size as f64 / began.elapsed().as_secs_f64();
+        let answer = match self.watched(head, Some(body)).await {
+            Ok(answer) => verdict::judge(&asked, answer, &self.0.checked).await,
+            Err(error) => Err(error),
+        };
+        if size >= LARGE_SIZE {
+            let is_success = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
+            let rate = if is_success { size as f64 / began.elapsed().as_secs_f64() } else { 0.0 };
             self.0.bytes_per_second.store(rate as u64, Ordering::Relaxed);
         }
-        Ok(answer)
+        answer
     }
 
     /// One request, watched.
@@ -347,6 +370,9 @@ struct Service {
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (parts, body) = request.into_parts();
+        if let Some(promise) = parts.extensions.get::<Arc<Promise>>() {
+            promise.compare(&parts.headers, &body).await.map_err(http_error)?;
+        }
         let url = parts.uri.to_string().parse().map_err(|error: url::ParseError| {
             http_error(LineError::new(Trouble::Protocol, error.to_string()))
         })?;

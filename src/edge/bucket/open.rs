@@ -180,7 +180,14 @@ fn open_s3(
     };
     let store = client(ClientOptions::new())?;
     let completer = client(create_only())?;
-    Ok(Cloud { kind: Kind::S3, store: store.clone(), parts: store, completer, line })
+    Ok(Cloud {
+        kind: Kind::S3,
+        store: store.clone(),
+        parts: store,
+        completer,
+        line,
+        keeps_promises: true,
+    })
 }
 
 /// In virtual-host style the bucket's name is part of the server's.
@@ -242,7 +249,14 @@ fn open_azure(
     };
     let store = client(ClientOptions::new())?;
     let completer = if is_signed { store.clone() } else { client(create_only())? };
-    Ok(Cloud { kind: Kind::Azure, store: store.clone(), parts: store, completer, line })
+    Ok(Cloud {
+        kind: Kind::Azure,
+        store: store.clone(),
+        parts: store,
+        completer,
+        line,
+        keeps_promises: true,
+    })
 }
 
 /// Which of the credentials that are given is used, as `object_store` names it.
@@ -306,6 +320,7 @@ fn open_google(
         parts: store.clone(),
         completer: store,
         line,
+        keeps_promises: true,
     })
 }
 

@@ -126,13 +126,6 @@ pub(super) struct Job<'a> {
     pub(super) put: Put<'a>,
 }
 
-/// Bytes of a part: what the line carries in a second, so that a line that breaks costs no more
-/// than that, and a fast one is not kept busy with requests.
-pub(super) fn part_size(line: &Line) -> u64 {
-    let second = line.bytes_per_second() & !((1 << 20) - 1);
-    second.clamp(PART_SIZE, PART_SIZE_MAX)
-}
-
 /// How a turn at an upload ended.
 #[derive(Debug)]
 pub(super) enum Turn {
@@ -214,7 +207,9 @@ impl Job<'_> {
         let id =
             self.store.create_multipart(self.put.key).await.map_err(BucketError::from_store)?;
         let least = self.put.size.div_ceil(PART_COUNT_MAX).next_multiple_of(1 << 10);
-        let part_size = part_size(self.line).max(least);
+        // What the line carries in a second: a line that breaks costs no more than that, and a
+        // fast one is not kept busy with requests.
+        let part_size = self.line.carries(1, PART_SIZE, PART_SIZE_MAX).max(least);
         let (parts, is_completing, replaces) = (Vec::new(), false, self.put.replaces);
         let upload = Upload { id, part_size, parts, is_completing, replaces };
         self.put.journal.begun(self.put.key_in_bucket, &upload).await?;
@@ -243,6 +238,7 @@ impl Job<'_> {
     /// heap, and the daemon would grow with the number of parts.
     async fn send(&self, mut file: File, upload: Upload) -> Result<Option<Vec<Part>>, BucketError> {
         let Upload { id, part_size, mut parts, .. } = upload;
+        let _room = self.line.room(2 * part_size).await;
         let mut hash = Sha256::new();
         let (mut block, mut spare) = (Bytes::new(), Vec::new());
         let (mut number, mut turn_bytes) = (0, 0);

@@ -1,6 +1,7 @@
 //! Putting a sealed file into a bucket, and what that proves.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use md5::Md5;
@@ -8,9 +9,10 @@ use object_store::path::Path as Key;
 use object_store::{PutMode, PutOptions, PutPayload};
 use sha2::{Digest, Sha256};
 
-use super::parts::{Forgetful, Job, Journal, Turn, part_size};
+use super::line::Promise;
+use super::parts::{Forgetful, Job, Journal, Turn};
 use super::{
-    Bucket, BucketError, Cloud, PART_SIZE, PART_SIZE_MAX, Store, blocking, folder, read_block,
+    Bucket, BucketError, Cloud, PART_SIZE, Store, WHOLE_SIZE_MAX, blocking, folder, read_block,
 };
 use crate::clip::{Evidence, SealedName, to_hex};
 use crate::edge::fs::from_start;
@@ -116,23 +118,29 @@ impl Bucket {
 async fn put_cloud(cloud: &Cloud, file: File, put: Put<'_>) -> Result<Turn, BucketError> {
     let Cloud { parts, completer, line, .. } = cloud;
     let known = if put.size > PART_SIZE { put.journal.upload().await? } else { None };
-    if known.is_none() && put.size <= part_size(line) {
-        return put_one(cloud, file, put).await.map(Turn::Done);
+    if known.is_none() && put.size <= line.carries(2, PART_SIZE, WHOLE_SIZE_MAX) {
+        return put_whole(cloud, file, put).await.map(Turn::Done);
     }
     let (store, completer) = (parts.as_ref(), completer.as_ref());
     Job { store, completer, line, put }.put(file, known).await
 }
 
-/// Puts an object of at most one part in one request.
-async fn put_one(cloud: &Cloud, mut file: File, put: Put<'_>) -> Result<Evidence, BucketError> {
-    let block = blocking(move || read_block(&mut file, PART_SIZE_MAX + 1)).await;
-    let block = block.map_err(BucketError::Spool)?;
-    if SealedName(Sha256::digest(&block).into()) != put.name {
+/// Puts an object in one request.
+async fn put_whole(cloud: &Cloud, mut file: File, put: Put<'_>) -> Result<Evidence, BucketError> {
+    let _room = cloud.line.room(put.size).await;
+    let block = blocking(move || read_block(&mut file, put.size + 1)).await;
+    let block = Bytes::from(block.map_err(BucketError::Spool)?);
+    let promise = Arc::new(Promise::of(put.name.0));
+    let mut options = PutOptions { mode: put.mode(), ..PutOptions::default() };
+    if cloud.keeps_promises {
+        options.extensions.insert(Arc::clone(&promise));
+    } else if SealedName(Sha256::digest(&block).into()) != put.name {
         return Err(BucketError::SpoolDamaged);
     }
-    let block = Bytes::from(block);
-    let options = PutOptions { mode: put.mode(), ..PutOptions::default() };
     let result = cloud.store.put_opts(put.key, PutPayload::from(block.clone()), options).await;
+    if promise.is_broken() {
+        return Err(BucketError::SpoolDamaged);
+    }
     let result = result.map_err(BucketError::from_store)?;
     put.journal.sent(put.size);
     let is_checked = cloud.line.was_checked(&put.name.0) || {

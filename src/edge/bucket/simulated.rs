@@ -134,8 +134,14 @@ impl Simulated {
     pub(crate) fn open(self) -> Bucket {
         let completer = Arc::new(Simulated { is_completer: true, ..self.clone() });
         let store = Arc::new(self);
-        let cloud =
-            Cloud { kind: Kind::S3, store: store.clone(), parts: store, completer, line: line() };
+        let cloud = Cloud {
+            kind: Kind::S3,
+            store: store.clone(),
+            parts: store,
+            completer,
+            line: line(),
+            keeps_promises: false,
+        };
         Bucket { store: Store::Cloud(cloud), prefix: Key::default(), honours: Arc::default() }
     }
 

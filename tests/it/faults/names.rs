@@ -8,7 +8,7 @@ use crate::support::seaweed::Seaweed;
 use crate::support::tools::needs;
 
 /// Runs a program with its own `/etc/hosts`, and with a name server that is not there.
-const PRIVATE_NAMES: &str =
+pub(super) const PRIVATE_NAMES: &str =
     r#"mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf && shift 2 && exec "$@""#;
 
 #[test]
