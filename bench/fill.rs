@@ -23,14 +23,14 @@ const BATCH: i64 = 4096;
 /// When the first clip was seen, in milliseconds since 1970; each next one a second later.
 const BEGAN_MS: i64 = 1_760_000_000_000;
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let [state_dir, dock, clips, waiting] = &given[..] else {
         return Err("usage: fill STATE_DIR DOCK CLIPS WAITING".into());
     };
     let (clips, waiting): (i64, i64) = (clips.parse()?, waiting.parse()?);
     let state_dir = Path::new(state_dir);
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let queue = Queue::open(&state_dir.join("queue.db"), dock)?;
     let spool = Spool::open(state_dir)?;
     for first in (0..clips).step_by(BATCH as usize) {
@@ -53,7 +53,10 @@ async fn main() -> Result<()> {
             };
             recorded.push(queue.record(ClipId(number + 1), facts));
         }
-        join_all(recorded).await.into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
+        runtime
+            .block_on(join_all(recorded))
+            .into_iter()
+            .collect::<std::result::Result<Vec<_>, _>>()?;
     }
     Ok(())
 }
