@@ -168,8 +168,8 @@ fn daemon(status: &StatusJson) -> Line {
         None => {
             // Its last look at a folder is its last sign of life.
             let looked = status.folders.iter().filter_map(|folder| folder.looked_seconds).min();
-            let when = looked.map_or("at last".into(), |seconds| ago(Some(seconds)));
-            let text = format!("does not run: below is what it knew {when}");
+            let when = looked.map_or(String::new(), |age| format!("; as of {}", ago(Some(age))));
+            let text = format!("does not run{when}");
             Line::labelled("daemon", Tone::Warning, text)
         }
     }
