@@ -290,7 +290,7 @@ fn disk(status: &StatusJson) -> Line {
         }
         (Some(_), _) => (Tone::Plain, "; not full within a year".into()),
         (None, Some(_)) => (Tone::Plain, "; it does not grow".into()),
-        (None, None) => (Tone::Quiet, "; days to full unknown".into()),
+        (None, None) => (Tone::Quiet, "; full: unknown".into()),
     };
     Line::labelled("disk", Tone::Plain, format!("{spool}, room for {room} more")).and(tone, full)
 }
