@@ -187,6 +187,9 @@ impl Office {
     /// Lets the successor that the newest revision names sign from now on.
     pub fn take_over(&self) -> Result<VerifierKey, OfficeError> {
         let path = self.dir.join("successor.key");
+        if !path.exists() {
+            return Err(OfficeError::NotNamed);
+        }
         let successor = read_signer(&path)?.verifier();
         let newest = self.newest()?;
         if newest.as_ref().and_then(|one| one.successor.as_ref()) != Some(&successor) {

@@ -144,6 +144,11 @@ fn escaped(json: &str) -> String {
     escaped
 }
 
+/// A number of things for people: `1 clip`, `2 clips`.
+pub fn count(word: &str, number: usize) -> String {
+    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
+}
+
 /// A number of bytes for people: `0 B`, `17.2 MiB`.
 pub fn bytes_for_people(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];

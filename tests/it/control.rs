@@ -130,6 +130,10 @@ fn an_ejected_folder_can_be_unmounted_and_is_looked_at_again() {
     let said = site.dock.finish(&["eject", &shown]).expect_code(0);
     assert!(said.stdout.contains("may be unmounted and unplugged now"), "{}", said.stdout);
     assert_eq!(count(&site, "seen"), 0, "what lay in it is sealed");
+    // Ordered again, at once too: the daemon answers each order.
+    site.dock.finish(&["eject", &shown, "--now"]).expect_code(0);
+    site.dock.finish(&["eject", &shown, "--undo"]).expect_code(0);
+    site.dock.finish(&["eject", &shown, "--now"]).expect_code(0);
     // Not lazily: this fails where anything is open.
     run(Command::new("umount").arg(&folder));
     run(Command::new("mount").args(["-t", "tmpfs", "dockseal-test"]).arg(&folder));

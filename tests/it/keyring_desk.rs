@@ -100,7 +100,7 @@ fn an_authority_begins_signs_and_publishes() {
     assert_eq!(mode(&desk.path("identities/evidence.identity")), 0o600);
     desk.enrol(&dock("hannover-03", 2));
     let signed = desk.ok(&["sign"]);
-    assert!(signed.starts_with("signed revision 1: 1 recipients, 1 docks, to 2099-12-31"));
+    assert!(signed.starts_with("signed revision 1: 1 recipient, 1 dock, to 2099-12-31"));
     let first = std::fs::read(desk.path("keyrings/1")).unwrap();
     assert_eq!(std::fs::read(desk.path("keyring")).unwrap(), first);
 
@@ -209,7 +209,9 @@ fn day_keys_are_one_file_a_day() {
     let always = desk.refused(2, &["add-recipient", "escrow", "--new", "--classic"]);
     assert!(always.contains("escrow keys have days too"), "{always}");
     let long = ["add-day-keys", "x", "--from", "2098-01-01", "--until", "2100-01-01"];
-    assert!(desk.refused(2, &long).contains("are not 1 to 400 days"));
+    assert!(desk.refused(2, &long).contains("are more than 400 days"));
+    let backwards = ["add-day-keys", "x", "--from", "2098-01-02", "--until", "2098-01-01"];
+    assert!(desk.refused(2, &backwards).contains("2098-01-01 is before 2098-01-02"));
 }
 
 #[test]

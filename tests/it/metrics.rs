@@ -159,7 +159,7 @@ fn a_monitor_is_told_what_the_dock_does_and_nothing_about_persons() {
     ] {
         assert_eq!(said.get(sample), Some(&value), "{sample}\n{}", answer.body);
     }
-    let failures = "dockseal_bucket_failures_total{bucket=\"shelf\",trouble=\"other\"}";
+    let failures = "dockseal_bucket_failures_total{bucket=\"shelf\",trouble=\"away\"}";
     assert!(said[failures] > 0 && said["dockseal_spool_free_bytes"] > 0, "{}", answer.body);
     let now = jiff::Timestamp::now().as_second();
     for time in [

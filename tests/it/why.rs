@@ -51,8 +51,8 @@ fn why_tells_holds_from_turns_and_from_what_is_kept() {
     site.dock.start();
     site.wait_for_hold("a.mp4", "bucket-failed");
     let what = "bucket primary: the bucket's folder does not exist";
-    assert_cause(&site, &["1"], "bucket-failed", what, "check network and bucket");
-    assert_cause(&site, &[], "bucket-failed", what, "check network and bucket");
+    assert_cause(&site, &["1"], "bucket-failed", what, "is its disk mounted?");
+    assert_cause(&site, &[], "bucket-failed", what, "is its disk mounted?");
     let held = site.dock.finish(&["why"]).expect_code(0).stdout;
     assert!(held.contains("  holds:  clip 1\n"), "it is tried again by itself: {held}");
     site.give_bucket_back();

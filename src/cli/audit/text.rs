@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::audit::finding::Severity;
 use crate::audit::report::{BucketReport, DockReport, FindingReport, Report};
-use crate::cli::{bytes_for_people, seconds_for_people};
+use crate::cli::{bytes_for_people, count, seconds_for_people};
 use crate::clip::harmless;
 
 /// What no audit without keys can say.
@@ -103,8 +103,8 @@ pub fn dock_lines(dock: &DockReport) -> Vec<String> {
         lines.push(format!("      the oldest of the pending has waited for {oldest}"));
     }
     lines.push(format!(
-        "    objects: {} clips, {}; read whole: {}, {}",
-        dock.object_count,
+        "    objects: {}, {}; read whole: {}, {}",
+        count("clip", dock.object_count as usize),
         bytes_for_people(dock.object_size_bytes),
         dock.sampled_count,
         bytes_for_people(dock.sampled_size_bytes)

@@ -11,7 +11,7 @@ use clap::Subcommand;
 use jiff::civil::Date;
 use rand_core::UnwrapErr;
 
-use super::super::{Complaint, Exit};
+use super::super::{Complaint, Exit, count};
 use super::PROGRAM;
 use crate::authority::draft::{self, DraftError, Published};
 use crate::authority::office::{Office, OfficeError};
@@ -64,7 +64,7 @@ struct InitArgs {
     #[arg(long, value_name = "DAYS", default_value_t = 180)]
     retention_days: u32,
     /// The last day on which docks seal by it [default: in a year]
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = edit::day)]
     expires: Option<Date>,
 }
 
@@ -149,10 +149,11 @@ fn sign(dir: &Path, args: &SignArgs) -> Result<Exit, Complaint> {
     draft::expect_ready(&draft, today, published)
         .map_err(|error| draft_complaint("cannot sign the draft", &error))?;
     let signed = office.sign(draft, now()).map_err(|error| office_complaint(dir, &error))?;
-    let (members, docks) = (signed.members.len(), signed.docks.len());
+    let members = count("recipient", signed.members.len());
+    let docks = count("dock", signed.docks.len());
     let (revision, expires) = (signed.revision, signed.expires);
     let out = &mut io::stdout().lock();
-    writeln!(out, "signed revision {revision}: {members} recipients, {docks} docks, to {expires}")?;
+    writeln!(out, "signed revision {revision}: {members}, {docks}, to {expires}")?;
     warn_of_uncovered(&signed, today);
     writeln!(
         out,
@@ -231,7 +232,9 @@ fn office_complaint(dir: &Path, error: &OfficeError) -> Complaint {
         OfficeError::OtherRoot { .. } => "is root.key the right one? the draft names its authority",
         OfficeError::Revision { .. } => "the folder was changed; look for a copy of it",
     };
-    Complaint::text(Exit::Config, format!("{title}: {error}")).hint(hint)
+    let was_typed = matches!(error, OfficeError::Name(_));
+    let exit = if was_typed { Exit::Usage } else { Exit::Config };
+    Complaint::text(exit, format!("{title}: {error}")).hint(hint)
 }
 
 fn draft_complaint(title: &str, error: &DraftError) -> Complaint {
@@ -240,7 +243,7 @@ fn draft_complaint(title: &str, error: &DraftError) -> Complaint {
             "the same dock with a new key? first: keyring retire DOCK [--last-day DAY]"
         }
         DraftError::Enrolment(_) => "paste it whole: dockseal-dock NAME+ID+KEY",
-        DraftError::Expired { .. } => "keyring extend --until DATE",
+        DraftError::Expired { .. } => "give a day to come: keyring extend --until DATE",
         DraftError::Keyring(KeyringError::Days { .. }) => "give the first day before the last one",
         DraftError::Keyring(KeyringError::Recipients(_)) => {
             "each recipient once, all post-quantum (age1pq1…) or all classic"

@@ -3,10 +3,12 @@
 use std::io::{self, Write};
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::json::{ClipJson, SCHEMA_VERSION};
 use super::{find, open, operator, queue_complaint, short};
+pub(super) use crate::cli::count;
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json, seconds_for_people};
 use crate::clip::{Clip, State, harmless, printable};
 use crate::dock::config::Config;
@@ -17,7 +19,8 @@ use crate::hold::{Hold, Reason, Until};
 #[derive(Args)]
 pub(super) struct ListArguments {
     /// Only clips in this state: seen, sealed, stored or erased
-    #[arg(long)]
+    // In a man page, the list would be a warning of mandoc.
+    #[arg(long, value_parser = states(), hide_possible_values = true)]
     state: Option<State>,
     /// Only clips that are held
     #[arg(long)]
@@ -28,6 +31,12 @@ pub(super) struct ListArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// The words of the states, which a mistyped one is told.
+fn states() -> impl TypedValueParser<Value = State> {
+    let words = [State::Seen, State::Sealed, State::Stored, State::Erased].map(State::word);
+    PossibleValuesParser::new(words).map(|word| word.parse().expect("it is one of the words"))
 }
 
 #[derive(Serialize)]
@@ -210,9 +219,4 @@ pub(super) fn forget(config: &Config, texts: &[String]) -> Result<Exit, Complain
         }
     }
     Ok(Exit::Ok)
-}
-
-/// `1 clip`, `2 clips`.
-pub(super) fn count(word: &str, number: usize) -> String {
-    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
 }

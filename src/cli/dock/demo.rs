@@ -6,13 +6,14 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use super::clips::count;
 use super::daemon::{Bar, run_agent};
 use super::{agent_complaint, log, status};
 use crate::cli::{Complaint, Exit, bytes_for_people};
 use crate::clip::printable;
 use crate::dock::agent::{self, RunUntil};
 use crate::dock::config::Config;
-use crate::edge::clock;
+use crate::edge::{clock, fs};
 use crate::envelope::recipient::EXAMPLE_RECIPIENTS;
 
 /// The private half of the demo's recipient, published like it. Only a build that has the
@@ -73,7 +74,8 @@ pub(super) fn demo(dir: &Path, clips: &[PathBuf]) -> Result<Exit, Complaint> {
         clips => copy(&places.dock, clips)?,
     };
     let mut out = io::stdout().lock();
-    writeln!(out, "dock folder   {} ({copied} files put in)", printable(&places.dock))?;
+    let copied = count("file", copied);
+    writeln!(out, "dock folder   {} ({copied} put in)", printable(&places.dock))?;
     writeln!(out, "bucket        {}", printable(&places.bucket))?;
     writeln!(out, "sealed to     a recipient of keys-example/: published, for this demo only")?;
     drop(out);
@@ -97,7 +99,9 @@ fn furnish(places: &Places, config: &str) -> Result<(), Complaint> {
     }
     if let Some(private_half) = EXAMPLE_PRIVATE_HALF {
         let path = &places.private_half;
-        std::fs::write(path, private_half).map_err(|e| failed(&printable(path), &e))?;
+        // For this user alone, as the authority's program asks of its own.
+        let written = fs::create_over(path).and_then(|mut f| f.write_all(private_half.as_bytes()));
+        written.map_err(|e| failed(&printable(path), &e))?;
     }
     Ok(())
 }
@@ -243,7 +247,7 @@ fn show(places: &Places) -> Result<(), Complaint> {
     let (clips, log): (Vec<_>, Vec<_>) =
         objects.into_iter().partition(|(key, _)| key.ends_with(".age"));
     let mut out = io::stdout().lock();
-    writeln!(out, "\nwhat the provider sees: {} sealed clips", clips.len())?;
+    writeln!(out, "\nwhat the provider sees: {}", count("sealed clip", clips.len()))?;
     for (key, size) in clips.iter().take(8) {
         writeln!(out, "  {:>10}  {key}", bytes_for_people(*size))?;
     }

@@ -215,17 +215,20 @@ pub(super) fn why(path: &Path, arguments: &WhyArguments) -> Result<Exit, Complai
     let config = &load(path)?;
     let reader = open(config)?;
     let status = status::gather(config, &reader)?;
-    let causes = match &arguments.clip {
+    let clip = arguments.clip.as_ref().map(|text| find(&reader, config, text)).transpose()?;
+    let causes = match &clip {
         None => status.causes(),
-        Some(text) => of_clip(&find(&reader, config, text)?, config, &status),
+        Some(clip) => of_clip(clip, config, &status),
     };
     let needs_you = causes.iter().any(|cause| cause.needs_you);
     if arguments.json {
         print_json(&mut out, &WhyJson { schema_version: SCHEMA_VERSION, causes })?;
-    } else if causes.is_empty() {
-        writeln!(out, "nothing waits: {}", status.summary)?;
-    } else {
+    } else if !causes.is_empty() {
         causes.iter().try_for_each(|cause| print(&mut out, cause))?;
+    } else if let Some(clip) = &clip {
+        writeln!(out, "clip {} does not wait: it is {}", clip.id, clip.state().word())?;
+    } else {
+        writeln!(out, "nothing waits: {}", status.summary)?;
     }
     Ok(if needs_you { Exit::Partial } else { Exit::Ok })
 }

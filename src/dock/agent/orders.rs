@@ -37,10 +37,14 @@ impl Agent {
             let folder = &mut self.folders[index];
             let end = orders.ejection(&folder.watch.path, now);
             let before = std::mem::replace(&mut folder.ejected, end);
-            if folder.ejected.is_none() && before.is_some() {
+            if folder.ejected == before {
+                continue;
+            }
+            // Whoever gave a new order waits to be told, also where the former one was followed.
+            folder.is_let_go = false;
+            if folder.ejected.is_none() {
                 // Whatever lies there now is looked at anew.
                 folder.due = Instant::now();
-                folder.is_let_go = false;
                 self.context.queue.look_at_all(now).await?;
             }
         }

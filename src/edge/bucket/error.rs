@@ -36,7 +36,7 @@ pub enum BucketError {
         wanted: &'static str,
     },
     /// The folder of a `file://` bucket is not there.
-    #[error("the bucket's folder does not exist: {}", root.display())]
+    #[error("{}: {}", Trouble::Away, root.display())]
     NoFolder {
         /// The folder.
         root: PathBuf,
@@ -85,6 +85,7 @@ impl BucketError {
     pub fn trouble(&self) -> Option<Trouble> {
         match self {
             BucketError::Failed { trouble, .. } => Some(*trouble),
+            BucketError::NoFolder { .. } => Some(Trouble::Away),
             BucketError::Refused(_) => Some(Trouble::Auth),
             BucketError::Folder(error) => match error.kind() {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
@@ -96,7 +97,6 @@ impl BucketError {
             | BucketError::Credentials(_)
             | BucketError::Missing
             | BucketError::NoCredentials { .. }
-            | BucketError::NoFolder { .. }
             | BucketError::Option { .. }
             | BucketError::OtherContent
             | BucketError::PlainHttp

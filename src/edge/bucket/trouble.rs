@@ -10,6 +10,8 @@ use crate::error::chain;
 pub enum Trouble {
     /// The server does not take our credentials, or not for this.
     Auth,
+    /// The folder of a `file://` bucket is not there.
+    Away,
     /// The connection ended in the middle.
     Broken,
     /// The server refuses requests because our clock is wrong.
@@ -46,8 +48,9 @@ pub enum Trouble {
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Trouble; 17] = [
+    pub const ALL: [Trouble; 18] = [
         Trouble::Auth,
+        Trouble::Away,
         Trouble::Broken,
         Trouble::Clock,
         Trouble::Connect,
@@ -70,6 +73,7 @@ impl Trouble {
     pub fn code(self) -> &'static str {
         match self {
             Trouble::Auth => "auth",
+            Trouble::Away => "away",
             Trouble::Broken => "broken",
             Trouble::Clock => "clock",
             Trouble::Connect => "connect",
@@ -102,6 +106,7 @@ impl Trouble {
     pub fn advice(self) -> &'static str {
         match self {
             Trouble::Auth => "correct the credentials or the bucket's policy; then: retry",
+            Trouble::Away => "is its disk mounted? findmnt; it is tried again by itself",
             Trouble::Broken => "look at the line to the bucket; it goes on where it was",
             Trouble::Clock => "set the clock (timedatectl)",
             Trouble::Connect => "is the line up, and the bucket's server? ping, dockseal check",
@@ -126,6 +131,7 @@ impl std::fmt::Display for Trouble {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Trouble::Auth => "the bucket refused",
+            Trouble::Away => "the bucket's folder does not exist",
             Trouble::Broken => "the line broke",
             Trouble::Clock => "the server refuses our clock",
             Trouble::Connect => "the bucket's server cannot be reached",

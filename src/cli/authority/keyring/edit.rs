@@ -36,10 +36,10 @@ pub struct RecipientArgs {
     #[arg(long, requires = "new")]
     classic: bool,
     /// The first UTC day on which clips are sealed to it; all recipients have days, or none
-    #[arg(long, value_name = "DAY", requires = "until")]
+    #[arg(long, value_name = "DAY", value_parser = day, requires = "until")]
     from: Option<Date>,
     /// The last such day
-    #[arg(long, value_name = "DAY", requires = "from")]
+    #[arg(long, value_name = "DAY", value_parser = day, requires = "from")]
     until: Option<Date>,
 }
 
@@ -50,10 +50,10 @@ pub struct DayKeysArgs {
     #[arg(value_parser = role)]
     role: Role,
     /// The first UTC day
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = day)]
     from: Date,
     /// The last day
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = day)]
     until: Date,
     /// Classic X25519 keys instead of post-quantum ones
     #[arg(long)]
@@ -70,10 +70,10 @@ pub struct DockArgs {
     #[arg(long, value_name = "XXXX-XXXX-XXXX-XXXX")]
     fingerprint: Option<String>,
     /// The first UTC day on which its signatures count [default: today]
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = day)]
     from: Option<Date>,
     /// The last such day [default: until it is retired]
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = day)]
     until: Option<Date>,
 }
 
@@ -87,7 +87,7 @@ pub struct RetireArgs {
     #[arg(value_name = "DOCK|RECIPIENT")]
     what: String,
     /// The last UTC day that counts; of a dock that was stolen, the day before [default: today]
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = day)]
     last_day: Option<Date>,
 }
 
@@ -95,8 +95,13 @@ pub struct RetireArgs {
 #[derive(clap::Args)]
 pub struct ExtendArgs {
     /// The last day
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = day)]
     until: Date,
+}
+
+/// A day as all of the keyring's are written.
+pub(super) fn day(text: &str) -> Result<Date, String> {
+    text.parse().map_err(|_| "expected a day, such as 2027-06-30".to_owned())
 }
 
 fn role(word: &str) -> Result<Role, String> {
@@ -142,8 +147,12 @@ pub fn add_day_keys(dir: &Path, args: DayKeysArgs) -> Result<Exit, Complaint> {
     let DayKeysArgs { role, from, until, classic } = args;
     let days = from.series(jiff::Span::new().days(1)).take_while(|day| *day <= until);
     let days: Vec<_> = days.take(DAY_KEYS_MAX + 1).collect();
-    if days.is_empty() || days.len() > DAY_KEYS_MAX {
-        let message = format!("{from} to {until} are not 1 to {DAY_KEYS_MAX} days");
+    if days.is_empty() {
+        let message = format!("{until} is before {from}");
+        return Err(Complaint::text(Exit::Usage, message).hint("give the first day as --from"));
+    }
+    if days.len() > DAY_KEYS_MAX {
+        let message = format!("{from} to {until} are more than {DAY_KEYS_MAX} days");
         return Err(Complaint::text(Exit::Usage, message).hint("a keyring of a year is large too"));
     }
     edited(dir, |office, draft| {

@@ -4,7 +4,7 @@ use super::{Finding, fail, ok, warn};
 use crate::cli::{Complaint, Exit};
 use crate::dock::config::{self, BucketConfig, Config};
 use crate::dock::push::Buckets;
-use crate::edge::bucket::{Answer, Bucket, BucketError, Rights};
+use crate::edge::bucket::{Answer, Bucket, BucketError, Rights, Trouble};
 use crate::error::{Fault, chain};
 use crate::hold::Reason;
 use crate::note::NOTE_SIZE_MAX;
@@ -30,14 +30,14 @@ async fn check(config: &Config, opened: &Buckets, bucket: &BucketConfig) -> Vec<
     let what = format!("bucket {}", bucket.name);
     let opened = match opened.open(bucket) {
         Ok(opened) => opened,
-        Err(error) => return vec![fail(what, chain(&error), ADVICE)],
+        Err(error) => return vec![fail(what, chain(&error), advice(&error, ADVICE))],
     };
     if let Err(error) = opened.probe(&format!("{}/clips/probe", config.dock)).await {
         let fix = match error.reason() {
             Reason::BucketRefused => "check name, credentials and policy",
             _ => "check the network and aws_endpoint",
         };
-        return vec![fail(what, chain(&error), fix)];
+        return vec![fail(what, chain(&error), advice(&error, fix))];
     }
     let reach = reach(config, &opened).await;
     let rights = opened.probe_rights(&config.dock).await;
@@ -47,6 +47,14 @@ async fn check(config: &Config, opened: &Buckets, bucket: &BucketConfig) -> Vec<
         findings.extend(excess(&what, &rights));
     }
     findings
+}
+
+/// What to do about a bucket that cannot be used. A folder is no server.
+fn advice(error: &BucketError, of_server: &'static str) -> &'static str {
+    match error.trouble() {
+        Some(Trouble::Away) => Trouble::Away.advice(),
+        Some(_) | None => of_server,
+    }
 }
 
 /// What may be done in a bucket that clips may be put in. Reading its `keyring` is a convenience.

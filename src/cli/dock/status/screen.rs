@@ -168,8 +168,8 @@ fn daemon(status: &StatusJson) -> Line {
         None => {
             // Its last look at a folder is its last sign of life.
             let looked = status.folders.iter().filter_map(|folder| folder.looked_seconds).min();
-            let when = looked.map_or("at last".into(), |seconds| ago(Some(seconds)));
-            let text = format!("does not run: below is what it knew {when}");
+            let when = looked.map_or(String::new(), |age| format!("; as of {}", ago(Some(age))));
+            let text = format!("does not run{when}");
             Line::labelled("daemon", Tone::Warning, text)
         }
     }
@@ -290,7 +290,7 @@ fn disk(status: &StatusJson) -> Line {
         }
         (Some(_), _) => (Tone::Plain, "; not full within a year".into()),
         (None, Some(_)) => (Tone::Plain, "; it does not grow".into()),
-        (None, None) => (Tone::Quiet, "; days to full unknown".into()),
+        (None, None) => (Tone::Quiet, "; full: unknown".into()),
     };
     Line::labelled("disk", Tone::Plain, format!("{spool}, room for {room} more")).and(tone, full)
 }
