@@ -253,7 +253,7 @@ fn the_shapes_of_json_are_stable() {
     assert_eq!(status["schema_version"], 1);
     assert_keys(
         &status["standing"],
-        "behind drilled_seconds forked keyring log log_size lost paused unacknowledged \
+        "behind closed drilled_seconds forked keyring log log_size lost paused unacknowledged \
          witness_problem",
     );
     assert_keys(&status["states"][0], "count size_bytes state");
@@ -389,7 +389,7 @@ fn every_command_explains_itself() {
     let all = site.dock.finish(&["--help"]).expect_code(0).stdout;
     let commands = [
         "demo", "init", "check", "run", "status", "list", "show", "retry", "limit", "metrics",
-        "forget",
+        "close", "forget",
     ];
     for command in commands {
         assert!(all.contains(&format!("\n  {command} ")), "{command} is not in:\n{all}");

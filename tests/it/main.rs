@@ -13,6 +13,7 @@ mod buckets;
 mod canary;
 mod cannot_open;
 mod clip_vectors;
+mod close;
 mod contract;
 mod control;
 mod copy;

@@ -2,6 +2,7 @@
 
 mod check;
 mod clips;
+mod close;
 mod control;
 mod custody;
 mod daemon;
@@ -114,6 +115,8 @@ enum Command {
     Log(custody::LogArguments),
     /// Acknowledge that the log begins anew, which allows erasing again
     Acknowledge,
+    /// Take this dock out of service: nothing may be left to do, and its log ends
+    Close(close::CloseArguments),
     /// Acknowledge that a clip vanished before it was sealed, or that its medium will not come back
     Forget {
         /// Numbers or paths
@@ -162,6 +165,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::Metrics(arguments) => metrics::metrics(&load(config)?, arguments),
         Command::Log(arguments) => custody::log(&load(config)?, arguments),
         Command::Acknowledge => custody::acknowledge(&load(config)?),
+        Command::Close(arguments) => close::close(&load(config)?, arguments),
         Command::Forget { clips } => clips::forget(&load(config)?, clips),
     }
 }
@@ -215,6 +219,7 @@ fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
         QueueError::Missing if Spool::is_in(&config.state_dir) => complaint
             .hint("it was lost: the daemon begins a new one from the spool when it is started"),
         QueueError::Missing => complaint.hint("prepare the state directory: dockseal init"),
+        QueueError::Ended => complaint.hint("when, and how: dockseal status, dockseal log"),
         QueueError::Foreign | QueueError::Version { .. } => {
             complaint.hint("nothing was written to it; check state_dir and the installed version")
         }
@@ -256,6 +261,14 @@ fn agent_complaint(config: &Config, error: &AgentError) -> Complaint {
             Complaint::text(Exit::AlreadyRunning, error.to_string())
                 .hint("see what it does: dockseal status")
         }
+        AgentError::Closed { is_published, .. } => Complaint::text(Exit::Config, error.to_string())
+            .hint(match is_published {
+                true => {
+                    "a new dock begins with another `dock` and state_dir in the config: \
+                     dockseal init"
+                }
+                false => "a bucket has not the whole log yet: dockseal close",
+            }),
         AgentError::NotInitialised(_) => {
             Complaint::text(Exit::Config, error.to_string()).hint("prepare it: dockseal init")
         }
