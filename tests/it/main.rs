@@ -49,6 +49,7 @@ mod rights;
 mod screen;
 mod selftest;
 mod service;
+mod show;
 mod trust;
 mod unit;
 mod vectors;

@@ -11,6 +11,7 @@ mod json;
 mod limit;
 mod log;
 mod metrics;
+mod show;
 mod standing;
 mod status;
 mod wait;
@@ -79,7 +80,7 @@ enum Command {
     Wait(wait::WaitArguments),
     /// List clips, newest first
     List(clips::ListArguments),
-    /// All that is known of one clip
+    /// All that is known of one clip: its facts, its life step by step, and what it waits for
     Show {
         /// Number, beginning of the sealed name, or path
         clip: String,
@@ -155,7 +156,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::Why(arguments) => why::why(config, arguments),
         Command::Wait(arguments) => wait::wait(&load(config)?, arguments),
         Command::List(list) => clips::list(&open(&load(config)?)?, list),
-        Command::Show { clip, json } => clips::show(&load(config)?, clip, *json),
+        Command::Show { clip, json } => show::show(&load(config)?, clip, *json),
         Command::Retry { all, clips, json } => clips::retry(&load(config)?, *all, clips, *json),
         Command::Pause(arguments) => control::pause(&load(config)?, arguments),
         Command::Resume(arguments) => control::resume(&load(config)?, arguments),

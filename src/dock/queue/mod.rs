@@ -12,6 +12,7 @@ mod read;
 mod rows;
 mod schema;
 mod totals;
+mod trace;
 
 pub use deliveries::{Answered, DueDelivery, Leftover, Order, Sending};
 pub use error::QueueError;
@@ -22,6 +23,7 @@ pub use pace::{Amount, Sent};
 pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
 pub use schema::beside;
 pub use totals::{Counted, TROUBLE_UNNAMED};
+pub use trace::Trace;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
