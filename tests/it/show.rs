@@ -144,4 +144,6 @@ fn what_the_queue_forgot_the_log_tells() {
     let said = site.dock.finish(&["show", "1"]).expect_code(0).stdout;
     assert!(said.contains("sealed; that sealed file is no more  [log "), "{said}");
     assert!(said.contains("held, until an operator acted: hard-linked  [log "), "{said}");
+    let log = site.dock.finish(&["log", "1"]).expect_code(0).stdout;
+    assert_eq!(log.matches("clip number 1 sealed as ").count(), 2, "{log}");
 }

@@ -231,8 +231,8 @@ fn in_words(config: &Config, hindrance: &Hindrance) -> HindranceJson {
         }
         Hindrance::LogBehind { bucket, count, problem } => {
             let because = problem.as_ref().map_or(String::new(), |problem| format!(": {problem}"));
-            let entries = if *count == 1 { "entry" } else { "entries" };
-            let what = format!("{count} {entries} of the log not in bucket {bucket}{because}");
+            let (entries, verb) = if *count == 1 { ("entry", "is") } else { ("entries", "are") };
+            let what = format!("{count} {entries} of the log {verb} not in {bucket}{because}");
             let fix = format!("{FINISH}; is {bucket} given up? take it out of the config");
             ("log-behind", what, fix)
         }
