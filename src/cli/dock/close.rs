@@ -316,6 +316,6 @@ fn in_words_of_hold(held: &HeldLine) -> HindranceJson {
     let cause = Cause { clip: Some(held.first.0), count: Some(held.count), ..cause };
     let verb = if held.count == 1 { "is" } else { "are" };
     let clips = count("clip", held.count as usize);
-    let what = format!("{clips} {verb} held for {}: {}", seconds_for_people(since), cause.what);
+    let what = format!("{clips} {verb} held: {}", cause.what);
     HindranceJson { code: cause.code, what, fix: cause.command() }
 }
