@@ -29,6 +29,7 @@ mod dock_keyring;
 mod door_to_door;
 mod faults;
 mod fleet;
+mod guided;
 mod hostile;
 mod identities;
 mod keyring_desk;

@@ -7,10 +7,12 @@ mod control;
 mod custody;
 mod daemon;
 mod demo;
+mod guided;
 mod json;
 mod limit;
 mod log;
 mod metrics;
+mod prove;
 mod show;
 mod standing;
 mod status;
@@ -59,7 +61,7 @@ enum Command {
         clips: Vec<PathBuf>,
     },
     /// Prepare the state directory: queue and spool
-    Init,
+    Init(guided::InitArguments),
     /// Test everything that would make a bad night
     Check {
         /// Print JSON
@@ -149,7 +151,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
     let config = &arguments.config;
     match &arguments.command {
         Command::Demo { dir, clips } => demo::demo(dir, clips),
-        Command::Init => daemon::init(config, &load(config)?),
+        Command::Init(arguments) => guided::init(config, arguments),
         Command::Check { json } => check::check(config, *json),
         Command::Run { until_idle } => daemon::run(config, *until_idle),
         Command::Status(arguments) => status::command(config, arguments),

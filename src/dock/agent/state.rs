@@ -26,6 +26,8 @@ pub mod files {
     /// The last checkpoint that may have left the dock: tells whether a queue is the one that made
     /// it.
     pub const HEAD: &str = "log-head";
+    /// A watch folder of our own, for test clips alone.
+    pub const PROOF: &str = "proof-of-life";
 }
 
 pub(super) fn take_lock(state_dir: &Path) -> Result<File, AgentError> {
