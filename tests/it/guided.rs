@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use dockseal::envelope::recipient::EXAMPLE_RECIPIENTS;
 use dockseal::note::Kind;
 
 use crate::support::dock::Finished;
@@ -72,8 +73,7 @@ fn five_answers_make_a_dock_whose_test_clip_is_in_the_bucket() {
     answer(&tmux, "folder [/srv/dock]:", site.dock.folder().to_str().unwrap());
     answer(&tmux, "another one [-]:", "");
     answer(&tmux, "camera, or - for none [{1}]:", "");
-    let example = dockseal::envelope::recipient::EXAMPLE_RECIPIENTS[1];
-    answer(&tmux, "keyring]:", example);
+    answer(&tmux, "keyring]:", EXAMPLE_RECIPIENTS[1]);
     tmux.wait_for("the refusal", |screen| screen.contains("everybody has its private half"));
     answer(&tmux, "keyring]:", &our_keys().recipient);
     answer(&tmux, "url:", "ftp://bucket");
@@ -191,6 +191,14 @@ fn a_proof_that_fails_says_why_and_can_be_had_again() {
     assert!(said.starts_with("proof of life: not yet: test clip 1 was sealed, and is not stored"));
     assert!(said.contains("the bucket's folder does not exist"), "{said}");
     assert!(said.contains("then again: dockseal init --prove\n"), "{said}");
+    // It would seal whatever waits, and is no way around what `run` refuses.
+    let good = std::mem::take(&mut site.choices.recipients);
+    site.choices.recipients = vec![EXAMPLE_RECIPIENTS[0].to_owned()];
+    site.dock.reconfigure(&site.choices);
+    let refused = site.dock.finish(&["init", "--prove"]).expect_code(10).stderr;
+    assert!(refused.contains("everybody has its private half"), "{refused}");
+    site.choices.recipients = good;
+    site.dock.reconfigure(&site.choices);
     site.give_bucket_back();
     let said = site.dock.finish(&["init", "--prove"]).expect_code(0).stdout;
     assert!(said.contains("receipt    bucket primary: read-back\n"), "{said}");

@@ -43,7 +43,7 @@ pub(super) struct InitArguments {
 pub(super) fn init(path: &Path, arguments: &InitArguments) -> Result<Exit, Complaint> {
     match arguments {
         InitArguments { guided: true, .. } => guided(path, arguments),
-        InitArguments { prove: true, .. } => prove::prove(&load(path)?),
+        InitArguments { prove: true, .. } => prove::prove(&daemon::prepare(path)?),
         _ => daemon::init(path, &load(path)?),
     }
 }
