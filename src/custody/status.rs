@@ -9,6 +9,8 @@ use crate::note::{Note, SignerKey, is_name};
 
 /// The first line. No checkpoint begins so: its origin has the folder `log` in it.
 pub const HEAD: &str = "dockseal.status/v1";
+/// The verdict of a dock that was taken out of service: it says nothing more.
+pub const CLOSED: &str = "closed";
 /// Largest note of a status that is read, in bytes.
 pub const NOTE_SIZE_MAX: u64 = 16 << 10;
 /// Most lines of one kind.
@@ -31,7 +33,8 @@ pub struct Status {
     pub log: LogId,
     /// How many entries of it are in this bucket.
     pub log_size: u64,
-    /// `ok`, `waiting` (it goes on by itself), `attention` (a person must act), or a later word.
+    /// `ok`, `waiting` (it goes on by itself), `attention` (a person must act), [`CLOSED`], or a
+    /// later word.
     pub verdict: String,
     /// What else than held clips a person must see to, worst first; words of `dockseal why`.
     pub needs: Vec<String>,
@@ -304,8 +307,8 @@ mod tests {
         assert_eq!(Status::parse(&least.to_string()), Ok(least));
         // Of a later version that says more, we read what we know.
         assert_eq!(Status::parse(&format!("{TEXT}more 1\nfree 7\n")), Ok(status()));
-        let word = TEXT.replace("attention", "closed");
-        assert_eq!(Status::parse(&word).expect("a word of later").verdict, "closed");
+        let word = TEXT.replace("attention", "asleep");
+        assert_eq!(Status::parse(&word).expect("a word of later").verdict, "asleep");
     }
 
     #[test]

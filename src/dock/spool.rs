@@ -62,6 +62,32 @@ impl Spool {
         state_dir.join("spool").is_dir()
     }
 
+    /// All that lies in the spool of a state directory, whatever it is, and whoever put it there.
+    pub fn contents(state_dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut contents = Vec::new();
+        let mut folders = vec![state_dir.join("spool")];
+        while let Some(folder) = folders.pop() {
+            let entries = match std::fs::read_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => folders.push(entry.path()),
+                    false => contents.push(entry.path()),
+                }
+            }
+        }
+        Ok(contents)
+    }
+
+    /// The sealed name that a file of the spool has, its own or that of its sealed file.
+    pub fn name_of(path: &Path) -> Option<SealedName> {
+        let is_ours = path.extension().is_some_and(|end| end == "age" || end == "json");
+        path.file_stem()?.to_str().filter(|_| is_ours)?.parse().ok()
+    }
+
     /// A sidecar is published before its sealed file; a crash in between leaves it alone.
     fn remove_lone_sidecars(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {
@@ -344,8 +370,15 @@ mod tests {
         assert!(again.is_intact(name).expect("read"));
         std::fs::write(again.path(name), b"abd").expect("damaged");
         assert!(!again.is_intact(name).expect("read"));
+        let contents = Spool::contents(dir.path()).expect("listed");
+        assert_eq!(contents.len(), 2, "{contents:?}");
+        assert!(contents.iter().all(|path| Spool::name_of(path) == Some(name)), "{contents:?}");
         again.remove(name).expect("removed");
         assert!(!again.has(name) && again.sealed_files().expect("listed").is_empty());
+        let stray = again.folder.join(UNFINISHED).join("anything");
+        std::fs::write(&stray, b"of somebody").expect("written");
+        assert_eq!(Spool::name_of(&stray), None);
+        assert_eq!(Spool::contents(dir.path()).expect("listed"), [stray]);
     }
 
     #[test]

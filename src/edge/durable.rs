@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 
-use super::fs::{Written, create_over, rename_over, sync, sync_folder};
+use super::fs::{Written, create_over, create_private, rename_over, sync, sync_folder};
 
 /// Writes a file for this user alone, over the one that may be there, so that a power cut leaves
 /// either the old bytes or the new ones: write beside, sync, rename, sync the folder.
@@ -20,6 +20,25 @@ pub fn replace_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_for(path, bytes, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)
 }
 
+/// Writes a new file for its owner to write and for a group to read; refused where something is.
+pub fn create_for_group(path: &Path, bytes: &[u8], group: Option<u32>) -> io::Result<()> {
+    let mut file = Written(create_private(path)?);
+    if group.is_some() {
+        std::os::unix::fs::fchown(&file.0, None, group)?;
+    }
+    rustix::fs::fchmod(&file.0, Mode::RUSR | Mode::WUSR | Mode::RGRP)?;
+    file.write_all(bytes)?;
+    sync(&file.0)?;
+    sync_parent(path)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => sync_folder(parent),
+        None => sync_folder(Path::new(".")),
+    }
+}
+
 fn replace_for(path: &Path, bytes: &[u8], readers: Mode) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".unfinished");
@@ -29,10 +48,7 @@ fn replace_for(path: &Path, bytes: &[u8], readers: Mode) -> io::Result<()> {
     file.write_all(bytes)?;
     sync(&file.0)?;
     rename_over(unfinished, path)?;
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => sync_folder(parent),
-        None => sync_folder(Path::new(".")),
-    }
+    sync_parent(path)
 }
 
 #[cfg(test)]
@@ -49,6 +65,18 @@ mod tests {
         assert_eq!(mode(), 0o644);
         replace(&path, b"2").expect("written");
         assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn what_is_for_a_group_is_written_once() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("config");
+        create_for_group(&path, b"one", None).expect("written");
+        assert_eq!(path.metadata().expect("there").mode() & 0o777, 0o640);
+        let again = create_for_group(&path, b"two", None).expect_err("it is there");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).expect("there"), b"one");
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub mod limit;
 #[cfg(feature = "dock")]
 pub mod monitor;
 #[cfg(feature = "dock")]
+pub mod sntp;
+#[cfg(feature = "dock")]
 pub mod systemd;
 pub mod witness;
 pub mod work;

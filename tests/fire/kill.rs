@@ -128,6 +128,41 @@ fn init_killed_before_any_call_can_be_done_again() {
     on_two_cores(&points, kill_init_at).print("kill points of init", began, seed);
 }
 
+/// `dockseal close` that is killed twice goes on, and its last entry is written once.
+fn kill_close_at(&(at, again_at, seed): &(u64, u64, u64)) -> Tally {
+    let scene = Scene::new(Random::of(seed), Place::Folder);
+    assert_eq!(scene.site.dock.run_until_idle().code, 0);
+    let mut tally = Tally::default();
+    let text = format!("close, call {at}, then {again_at}, seed {seed}");
+    for at in [at, again_at] {
+        let struck = run(&scene, Place::Folder, &["close"], Some(at)).struck.is_some();
+        *(if struck { &mut tally.tried } else { &mut tally.missed }) += 1;
+    }
+    let close = scene.site.dock.finish(&["close"]);
+    assert_eq!(close.code, 0, "{text}: {close:?}");
+    let log = scene.site.dock.json(&["log", "-n", "1000"]);
+    let entries = log["entries"].as_array().unwrap().iter();
+    let closed: Vec<_> = entries.filter(|entry| entry["event"] == "closed").collect();
+    assert_eq!(closed.len(), 1, "{text}: {log:#}");
+    assert_eq!(log["entries"][0]["event"], "closed", "{text}: {log:#}");
+    tally.and(truth::all_is_well(&scene, &text))
+}
+
+#[test]
+fn close_killed_before_any_call_goes_on_and_ends_the_log_once() {
+    needs!(Root);
+    let began = Instant::now();
+    let mut random = Random::new();
+    let seed = random.seed();
+    let scene = Scene::new(Random::of(random.next()), Place::Folder);
+    assert_eq!(scene.site.dock.run_until_idle().code, 0);
+    let calls = run(&scene, Place::Folder, &["close"], None).calls.len() as u64;
+    let points = random.sample(calls, depth(12, 2 * calls as usize));
+    let points: Vec<_> =
+        points.into_iter().map(|at| (at, random.below(calls), random.next())).collect();
+    on_two_cores(&points, kill_close_at).print("kill points of close", began, seed);
+}
+
 #[test]
 fn a_dock_killed_before_any_call_loses_nothing() {
     needs!(Root, Weed, Setpriv);

@@ -253,7 +253,7 @@ fn the_shapes_of_json_are_stable() {
     assert_eq!(status["schema_version"], 1);
     assert_keys(
         &status["standing"],
-        "behind drilled_seconds forked keyring log log_size lost paused unacknowledged \
+        "behind closed drilled_seconds forked keyring log log_size lost paused unacknowledged \
          witness_problem",
     );
     assert_keys(&status["states"][0], "count size_bytes state");
@@ -277,7 +277,13 @@ fn the_shapes_of_json_are_stable() {
     assert_keys(&clip["deliveries"][0], "bucket evidence hold stored");
     assert_keys(&clip["deliveries"][0]["hold"], HOLD_KEYS);
     let show = site.dock.json(&["show", "1"]);
-    assert_keys(&show, "clip schema_version");
+    assert_keys(
+        &show,
+        "clip plaintext_seconds safe_after_seconds schema_version timeline timeline_is_whole waits",
+    );
+    let step_keys = "after_seconds at bucket evidence keyring_revision log_index text what";
+    assert_keys(&show["timeline"][0], step_keys);
+    assert_keys(&show["waits"][0], "clip code count fix needs_you since_seconds what");
     assert_keys(&show["clip"], CLIP_KEYS);
     assert_keys(&show["clip"]["hold"], HOLD_KEYS);
     let retry = site.dock.json(&["retry", "1", "7500"]);
@@ -389,7 +395,7 @@ fn every_command_explains_itself() {
     let all = site.dock.finish(&["--help"]).expect_code(0).stdout;
     let commands = [
         "demo", "init", "check", "run", "status", "list", "show", "retry", "limit", "metrics",
-        "forget",
+        "close", "forget",
     ];
     for command in commands {
         assert!(all.contains(&format!("\n  {command} ")), "{command} is not in:\n{all}");

@@ -1,7 +1,7 @@
 //! What a dock's word is worth: signed by whom, how old, and what follows.
 
 use crate::clip::Timestamp;
-use crate::custody::status::Status;
+use crate::custody::status::{self, Status};
 use crate::keyring::{Enrolled, day_of};
 use crate::note::Note;
 
@@ -17,6 +17,8 @@ pub enum Verdict {
     Ahead,
     /// The dock says that a person must act.
     Attention,
+    /// The dock was taken out of service: nothing more is heard of it, and nobody waits for it.
+    Closed,
     /// Not signed by a key that the keyring enrols for the dock and the day.
     Forged,
     /// There is no status of it, and never was, as far as we know.
@@ -45,6 +47,7 @@ impl Verdict {
         match self {
             Verdict::Ahead => "ahead",
             Verdict::Attention => "attention",
+            Verdict::Closed => status::CLOSED,
             Verdict::Forged => "forged",
             Verdict::Never => "never",
             Verdict::Ok => "ok",
@@ -65,7 +68,7 @@ impl Verdict {
             Verdict::Attention => "on the dock: dockseal why",
             Verdict::Forged => "compare the keys: dockseal check there, keyring show here",
             Verdict::Never => "does it run, and may it put its status? dockseal check there",
-            Verdict::Ok | Verdict::Waiting => "",
+            Verdict::Closed | Verdict::Ok | Verdict::Waiting => "",
             Verdict::Outdated => "may it replace its status, and is its clock right?",
             Verdict::Replayed | Verdict::Shortened => "find out who changed it: dockseal-audit",
             Verdict::Silent => "is it switched on, and has it a line? dockseal status there",
@@ -76,12 +79,12 @@ impl Verdict {
 
     /// Whether somebody must see to it.
     pub fn needs_you(self) -> bool {
-        !matches!(self, Verdict::Ok | Verdict::Waiting)
+        !matches!(self, Verdict::Closed | Verdict::Ok | Verdict::Waiting)
     }
 
-    /// Whether it is the dock's own word of now.
+    /// Whether it is the dock's own word of now, or its last one.
     pub fn is_believed(self) -> bool {
-        matches!(self, Verdict::Attention | Verdict::Ok | Verdict::Waiting)
+        matches!(self, Verdict::Attention | Verdict::Closed | Verdict::Ok | Verdict::Waiting)
     }
 
     /// Silent docks first, then those whose word is not believed, then as they say themselves.
@@ -98,6 +101,7 @@ impl Verdict {
             Verdict::Attention => 2,
             Verdict::Waiting => 3,
             Verdict::Ok => 4,
+            Verdict::Closed => 5,
         }
     }
 }
@@ -197,6 +201,9 @@ pub(super) fn judge(
     }
     let verdict = if before.is_some_and(|before| before > status.at) {
         Verdict::Replayed
+    } else if status.verdict == status::CLOSED {
+        // It promised no other word.
+        Verdict::Closed
     } else if said_seconds > patience(&status) {
         Verdict::Silent
     } else {
@@ -276,6 +283,13 @@ mod tests {
         ] {
             assert_eq!(judged(status(ago), None).verdict, verdict, "{ago}");
         }
+        // A closed one may be silent for ever.
+        for (ago, verdict) in
+            [(0, Verdict::Closed), (NOON.0 / 1000, Verdict::Closed), (-601, Verdict::Ahead)]
+        {
+            let closed = Status { verdict: "closed".into(), ..status(ago) };
+            assert_eq!(judged(closed, None).verdict, verdict, "{ago}");
+        }
         // What it had to lose when it was last heard.
         assert_eq!(judged(status(0), None).at_risk_count(), Some(2));
         assert_eq!(judged(status(7200), None).at_risk_count(), Some(5));
@@ -329,7 +343,7 @@ mod tests {
         use Verdict::*;
         let all = [
             Never, Silent, Ahead, Forged, Outdated, Replayed, Shortened, Unknown, Unreadable,
-            Attention, Waiting, Ok,
+            Attention, Waiting, Ok, Closed,
         ];
         assert!(all.is_sorted_by_key(|verdict| verdict.rank()));
         for verdict in all {

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::json::SCHEMA_VERSION;
-use super::load;
+use super::{load, standing};
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json};
 use crate::clip::{Timestamp, printable};
 use crate::dock::agent;
@@ -60,11 +60,17 @@ pub(super) fn check(path: &Path, json: bool) -> Result<Exit, Complaint> {
         Ok(()) => ok("sealing", "gives the known answers"),
         Err(error) => fail("sealing", chain(&error), "test the memory, and reinstall dockseal"),
     });
-    checks.extend(recipients(&config));
-    checks.extend(state(&config));
-    checks.extend(config.watches.iter().map(|watch| folder(&config, watch)));
-    checks.extend(bucket::buckets(&config)?);
-    checks.extend(monitor(&config));
+    match closed(&config) {
+        // Nothing else has to work any more.
+        Some(closed) => checks.push(closed),
+        None => {
+            checks.extend(recipients(&config));
+            checks.extend(state(&config));
+            checks.extend(config.watches.iter().map(|watch| folder(&config, watch)));
+            checks.extend(bucket::buckets(&config)?);
+            checks.extend(monitor(&config));
+        }
+    }
     let mut out = io::stdout().lock();
     let failed = checks.iter().filter(|check| check.result == "fail").count();
     if json {
@@ -78,6 +84,16 @@ pub(super) fn check(path: &Path, json: bool) -> Result<Exit, Complaint> {
         }
     }
     Ok(if failed == 0 { Exit::Ok } else { Exit::Partial })
+}
+
+/// That the dock was taken out of service, where it was and all buckets know it.
+fn closed(config: &Config) -> Option<Finding> {
+    let reader = Reader::open(&config.state_dir.join(agent::files::QUEUE)).ok()?;
+    let (words, cause) = standing::gather(config, &reader, clock::now()).ok()?.closed()?;
+    Some(match cause {
+        None => ok("dock", format!("{words}: its log has ended")),
+        Some(cause) => fail("dock", words, cause.fix),
+    })
 }
 
 fn recipients(config: &Config) -> Vec<Finding> {

@@ -1,4 +1,4 @@
-//! `dockseal list`, `show`, `retry` and `forget`.
+//! `dockseal list`, `retry` and `forget`.
 
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ use crate::clip::{Clip, State, harmless, printable};
 use crate::dock::config::Config;
 use crate::dock::queue::{Filter, Held, QueueError, Reader};
 use crate::edge::clock;
-use crate::hold::{Hold, Reason, Until};
+use crate::hold::{Hold, Reason};
 
 #[derive(Args)]
 pub(super) struct ListArguments {
@@ -45,13 +45,7 @@ struct ListJson {
     clips: Vec<ClipJson>,
 }
 
-#[derive(Serialize)]
-struct ShowJson {
-    schema_version: u32,
-    clip: ClipJson,
-}
-
-fn read_failed(error: &QueueError) -> Complaint {
+pub(super) fn read_failed(error: &QueueError) -> Complaint {
     Complaint::new(Exit::Failed, "cannot read the queue", error)
 }
 
@@ -104,51 +98,6 @@ pub(super) fn place(clip: &Clip) -> String {
 
 pub(super) fn holds(clip: &Clip) -> impl Iterator<Item = &Hold> {
     clip.hold.iter().chain(clip.deliveries.iter().filter_map(|delivery| delivery.hold.as_ref()))
-}
-
-pub(super) fn show(config: &Config, text: &str, json: bool) -> Result<Exit, Complaint> {
-    let clip = find(&open(config)?, config, text)?;
-    let mut out = io::stdout().lock();
-    if json {
-        let clip = ClipJson::new(&clip);
-        print_json(&mut out, &ShowJson { schema_version: SCHEMA_VERSION, clip })?;
-        return Ok(Exit::Ok);
-    }
-    let now = clock::now();
-    let mut line = |word: &str, value: String| writeln!(out, "{word:11}  {value}");
-    line("clip", format!("{} ({})", clip.id, clip.state().word()))?;
-    line("file", place(&clip))?;
-    line("size", bytes_for_people(clip.generation.size_bytes))?;
-    line("seen", clip.seen_at.to_string())?;
-    if let Some(sealed) = &clip.sealed {
-        line("sealed", sealed.sealed_at.to_string())?;
-        line("digest", sealed.name.to_string())?;
-        let place = if sealed.in_spool { "in the spool" } else { "no longer in the spool" };
-        line("sealed file", format!("{}, {place}", bytes_for_people(sealed.size_bytes)))?;
-    }
-    for delivery in &clip.deliveries {
-        if let Some(receipt) = &delivery.receipt {
-            let (at, evidence) = (receipt.stored_at, receipt.evidence.word());
-            line("receipt", format!("{at} from {}: {evidence}", delivery.bucket))?;
-        }
-    }
-    if let Some(gone_at) = clip.gone_at {
-        let dwelt = seconds_for_people(gone_at.seconds_since(clip.seen_at));
-        let word = clip.plaintext.word();
-        line("plaintext", format!("{word} {gone_at}, {dwelt} after it was seen"))?;
-    }
-    for hold in holds(&clip) {
-        line("held", format!("{}: {}", hold.reason.code(), harmless(&hold.cause)))?;
-        let next = match hold.until {
-            Until::Operator => "until you act".to_owned(),
-            Until::Time(time) => {
-                format!("tried again in {}", seconds_for_people(time.seconds_since(now)))
-            }
-        };
-        line("", format!("since {}, {} attempts, {next}", hold.since, hold.attempts))?;
-        line("", hold.reason.advice().to_owned())?;
-    }
-    Ok(Exit::Ok)
 }
 
 #[derive(Serialize)]

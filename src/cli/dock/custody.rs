@@ -55,9 +55,13 @@ pub(super) fn log(config: &Config, arguments: &LogArguments) -> Result<Exit, Com
     let number = clip.as_ref().map(|clip| clip.id.0);
     let wanted = |event: &Event| match (number, event) {
         (None, _) => true,
-        (Some(number), Event::Held { number: held, .. } | Event::Forgotten { number: held }) => {
-            *held == number
-        }
+        // Also what it was sealed as before that was damaged.
+        (
+            Some(number),
+            Event::Held { number: of, .. }
+            | Event::Forgotten { number: of }
+            | Event::Sealed { number: of, .. },
+        ) => *of == number,
         (Some(_), event) => event.clip().is_some() && event.clip() == name,
     };
     let (log, size) = reader.log().map_err(failed)?;

@@ -37,6 +37,16 @@ pub(super) fn init(path: &Path, config: &Config) -> Result<Exit, Complaint> {
 }
 
 pub(super) fn run(path: &Path, until_idle: bool) -> Result<Exit, Complaint> {
+    let config = prepare(path)?;
+    let until = if until_idle { RunUntil::Idle } else { RunUntil::Stopped };
+    let watched = until_idle && io::stderr().is_terminal();
+    log::begin(watched.then_some("warn"));
+    let bar = if watched { Bar::Shown } else { Bar::Hidden };
+    run_agent(config, until, bar)
+}
+
+/// What must be so before clips are sealed; gives the config.
+pub(super) fn prepare(path: &Path) -> Result<Config, Complaint> {
     // Before any clip byte is in memory: no core file, no other process reading along.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(|error| {
@@ -44,11 +54,7 @@ pub(super) fn run(path: &Path, until_idle: bool) -> Result<Exit, Complaint> {
         })?;
     let config = load(path)?;
     refuse_example_keys(path, &config)?;
-    let until = if until_idle { RunUntil::Idle } else { RunUntil::Stopped };
-    let watched = until_idle && io::stderr().is_terminal();
-    log::begin(watched.then_some("warn"));
-    let bar = if watched { Bar::Shown } else { Bar::Hidden };
-    run_agent(config, until, bar)
+    Ok(config)
 }
 
 /// Their private halves are published; clips sealed to them would be readable by anybody.

@@ -2,14 +2,18 @@
 
 mod check;
 mod clips;
+mod close;
 mod control;
 mod custody;
 mod daemon;
 mod demo;
+mod guided;
 mod json;
 mod limit;
 mod log;
 mod metrics;
+mod prove;
+mod show;
 mod standing;
 mod status;
 mod wait;
@@ -57,7 +61,7 @@ enum Command {
         clips: Vec<PathBuf>,
     },
     /// Prepare the state directory: queue and spool
-    Init,
+    Init(guided::InitArguments),
     /// Test everything that would make a bad night
     Check {
         /// Print JSON
@@ -78,7 +82,7 @@ enum Command {
     Wait(wait::WaitArguments),
     /// List clips, newest first
     List(clips::ListArguments),
-    /// All that is known of one clip
+    /// All that is known of one clip: its facts, its life step by step, and what it waits for
     Show {
         /// Number, beginning of the sealed name, or path
         clip: String,
@@ -114,6 +118,8 @@ enum Command {
     Log(custody::LogArguments),
     /// Acknowledge that the log begins anew, which allows erasing again
     Acknowledge,
+    /// Take this dock out of service: nothing may be left to do, and its log ends
+    Close(close::CloseArguments),
     /// Acknowledge that a clip vanished before it was sealed, or that its medium will not come back
     Forget {
         /// Numbers or paths
@@ -145,14 +151,14 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
     let config = &arguments.config;
     match &arguments.command {
         Command::Demo { dir, clips } => demo::demo(dir, clips),
-        Command::Init => daemon::init(config, &load(config)?),
+        Command::Init(arguments) => guided::init(config, arguments),
         Command::Check { json } => check::check(config, *json),
         Command::Run { until_idle } => daemon::run(config, *until_idle),
         Command::Status(arguments) => status::command(config, arguments),
         Command::Why(arguments) => why::why(config, arguments),
         Command::Wait(arguments) => wait::wait(&load(config)?, arguments),
         Command::List(list) => clips::list(&open(&load(config)?)?, list),
-        Command::Show { clip, json } => clips::show(&load(config)?, clip, *json),
+        Command::Show { clip, json } => show::show(&load(config)?, clip, *json),
         Command::Retry { all, clips, json } => clips::retry(&load(config)?, *all, clips, *json),
         Command::Pause(arguments) => control::pause(&load(config)?, arguments),
         Command::Resume(arguments) => control::resume(&load(config)?, arguments),
@@ -162,6 +168,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::Metrics(arguments) => metrics::metrics(&load(config)?, arguments),
         Command::Log(arguments) => custody::log(&load(config)?, arguments),
         Command::Acknowledge => custody::acknowledge(&load(config)?),
+        Command::Close(arguments) => close::close(&load(config)?, arguments),
         Command::Forget { clips } => clips::forget(&load(config)?, clips),
     }
 }
@@ -215,6 +222,7 @@ fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
         QueueError::Missing if Spool::is_in(&config.state_dir) => complaint
             .hint("it was lost: the daemon begins a new one from the spool when it is started"),
         QueueError::Missing => complaint.hint("prepare the state directory: dockseal init"),
+        QueueError::Ended => complaint.hint("when, and how: dockseal status, dockseal log"),
         QueueError::Foreign | QueueError::Version { .. } => {
             complaint.hint("nothing was written to it; check state_dir and the installed version")
         }
@@ -256,6 +264,14 @@ fn agent_complaint(config: &Config, error: &AgentError) -> Complaint {
             Complaint::text(Exit::AlreadyRunning, error.to_string())
                 .hint("see what it does: dockseal status")
         }
+        AgentError::Closed { is_published, .. } => Complaint::text(Exit::Config, error.to_string())
+            .hint(match is_published {
+                true => {
+                    "a new dock begins with another `dock` and state_dir in the config: \
+                     dockseal init"
+                }
+                false => "a bucket has not the whole log yet: dockseal close",
+            }),
         AgentError::NotInitialised(_) => {
             Complaint::text(Exit::Config, error.to_string()).hint("prepare it: dockseal init")
         }

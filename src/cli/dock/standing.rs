@@ -19,6 +19,8 @@ pub(super) struct StandingJson {
     log: String,
     /// Its number of entries.
     log_size: u64,
+    /// When the dock was taken out of service, RFC 3339; null where it was not.
+    closed: Option<String>,
     /// The object that shows that another dock writes this log.
     forked: Option<String>,
     /// Whether the log does not continue an earlier one, and erasing waits because of it.
@@ -92,6 +94,7 @@ pub(super) fn gather(
     Ok(StandingJson {
         log: log.to_string(),
         log_size,
+        closed: reader.closed()?.map(|at| at.to_string()),
         forked,
         unacknowledged,
         lost: reader.lost()?.map(|lost| LostJson {
@@ -108,6 +111,20 @@ pub(super) fn gather(
 }
 
 impl StandingJson {
+    /// Whether the dock was taken out of service.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    /// That the dock was taken out of service, and which bucket does not know it yet.
+    pub(super) fn closed(&self) -> Option<(String, Option<Cause>)> {
+        let closed = format!("closed on {}", self.closed.as_ref()?);
+        let Some(behind) = self.behind.first() else { return Some((closed, None)) };
+        let what = format!("{closed}, and bucket {} has not the whole log", behind.bucket);
+        let cause = Cause::of(why::CLOSED_BEHIND, Some(what.clone()), behind.problem_seconds);
+        Some((what, Some(cause)))
+    }
+
     /// What a person must see to, if anything.
     pub(super) fn attention(&self) -> Option<String> {
         if self.forked.is_some() {
@@ -203,7 +220,8 @@ impl StandingJson {
                 "queue     begun anew {ago} ago ({cause}); {found_count} found in the spool"
             ));
         }
-        lines.push(format!("log       {} entries{witness}; {published}", self.log_size));
+        let ended = if self.is_closed() { ", ended" } else { "" };
+        lines.push(format!("log       {} entries{ended}{witness}; {published}", self.log_size));
         // The screen is full: what was lost comes before what is as it was.
         if let (Some(KeyringJson { revision, days_left, .. }), None) = (&self.keyring, &self.lost) {
             let drilled = self.drilled_seconds.map_or(String::new(), |seconds| {
@@ -233,6 +251,7 @@ impl StandingJson {
         StandingJson {
             log: "0".repeat(16),
             log_size: 1_000_000,
+            closed: None,
             forked: Some("key".into()),
             unacknowledged: true,
             lost: Some(LostJson {

@@ -189,6 +189,9 @@ fn read(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
 
 /// The worst thing first: what only a person can mend, then what goes on by itself.
 fn verdict(status: &StatusJson) -> (&'static str, String) {
+    if let Some((words, cause)) = status.standing.closed() {
+        return (if cause.is_none() { "ok" } else { "attention" }, words);
+    }
     let waiting = not_safe(status).count;
     let operator: u64 = status.held.iter().map(|line| line.operator_count).sum();
     let problem = status.folders.iter().find_map(|folder| folder.problem.as_ref());
@@ -232,6 +235,9 @@ impl StatusJson {
 
     /// All that waits, and why, worst first.
     pub(super) fn causes(&self) -> Vec<Cause> {
+        if let Some((_, cause)) = self.standing.closed() {
+            return cause.into_iter().collect();
+        }
         let mut causes = Vec::new();
         if self.is_full {
             causes.push(Cause::of(why::DISK_FULL, None, None));

@@ -93,6 +93,11 @@ pub(super) const LOG_BEHIND: Row = (
 );
 pub(super) const PAUSED: Row =
     ("paused", "an operator paused a bucket", "when clips may go to it again: dockseal resume");
+pub(super) const CLOSED_BEHIND: Row = (
+    "closed-behind",
+    "the dock is closed, and a bucket has not the whole log",
+    "dockseal check; then again: dockseal close",
+);
 const GROWING: Row = (
     "growing",
     "the file may still be written to",
@@ -106,7 +111,7 @@ const KEPT: Row = (
 );
 
 /// All of them, worst first.
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 17] = [
     DAEMON_DOWN,
     DISK_FULL,
     LOG_FORKED,
@@ -120,6 +125,7 @@ const ROWS: [Row; 16] = [
     WITNESS,
     LOG_BEHIND,
     PAUSED,
+    CLOSED_BEHIND,
     GROWING,
     TURN,
     KEPT,

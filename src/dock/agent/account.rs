@@ -46,7 +46,7 @@ pub(super) struct Outcome {
     /// The size of the log that was published.
     size: u64,
     /// Each bucket that it was for, and whether that has it.
-    buckets: Vec<(String, bool)>,
+    pub(super) buckets: Vec<(String, bool)>,
 }
 
 /// When to publish next.
@@ -227,7 +227,7 @@ async fn ask_the_authority(context: &Context) -> Result<(), AgentError> {
 }
 
 /// One edition: every bucket gets what it has not, all at once.
-async fn edition(
+pub(super) async fn edition(
     context: &Context,
     beat: Option<Event>,
     buckets: Vec<BucketConfig>,

@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::{AgentError, lost, state};
 use crate::clip::{Clip, Timestamp};
 use crate::dock::config::{BucketConfig, Config, EraseWhen};
 use crate::dock::keys::{Keys, KeysFault, Known, SealTo};
 use crate::dock::lifecycle::Policy;
 use crate::dock::push::Buckets;
-use crate::dock::queue::Queue;
+use crate::dock::queue::{Queue, Reader};
 use crate::dock::seal::Control;
+use crate::dock::signing;
 use crate::dock::spool::Spool;
 use crate::edge::bucket::{Bucket, BucketError, Honours};
-use crate::edge::fs::Folder;
+use crate::edge::fs::{self, Folder};
 use crate::edge::systemd::Pulse;
+use crate::error::chain;
 use crate::note::SignerKey;
 
 /// What all work shares.
@@ -97,6 +100,36 @@ impl Drop for Turn<'_> {
 }
 
 impl Context {
+    /// Opens queue, spool and keys for whoever has the lock of the state directory. The queue
+    /// continues the log that the disk remembers, or begins a new one.
+    pub(super) fn enter(config: Config) -> Result<(Context, Reader), AgentError> {
+        let queue = lost::open_queue(&config.state_dir, &config.dock)?;
+        // SQLite made its log just now, and ignores a sync of the folder that fails. FAULTS F-13.
+        fs::sync_folder(&config.state_dir).map_err(|e| AgentError::Halt(chain(&e)))?;
+        // A dock of the version before has none yet.
+        let signing_key = signing::create(&config.state_dir, &config.dock)?;
+        state::continue_log(&config.state_dir, &config.dock, &queue)?;
+        let spool = Spool::open(&config.state_dir).map_err(|e| AgentError::Halt(chain(&e)))?;
+        let reader = queue.reader()?;
+        let keys = Keys::new(&config.keys, &reader.keyrings()?);
+        let context = Context {
+            instance: reader.instance()?,
+            config,
+            queue,
+            spool,
+            control: Control::default(),
+            buckets: Buckets::default(),
+            keys,
+            signing_key,
+            sent_bytes: AtomicU64::new(0),
+            pulse: Arc::default(),
+            erasing: Default::default(),
+            may_erase: AtomicBool::new(!reader.is_unacknowledged()?),
+            latest: AtomicI64::new(reader.latest()?.0),
+        };
+        Ok((context, reader))
+    }
+
     /// Bytes of sealed files that buckets took so far.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes.load(Ordering::Relaxed)

@@ -1,6 +1,7 @@
 //! The agent: asks the lifecycle what is next for each clip, has it done, and records it.
 
 mod account;
+mod closing;
 mod context;
 mod cosign;
 mod courier;
@@ -15,7 +16,7 @@ mod work;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,22 +24,19 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::config::{Config, Watch};
-use super::keys::Keys;
 use super::lifecycle::{Step, next_step};
-use super::push::Buckets;
 use super::queue::{Due, OrderEnd, QueueError, Reader};
-use super::seal::Control;
-use super::signing;
-use super::spool::Spool;
 use super::watch::{Hints, Settling};
 use crate::clip::{Clip, ClipId, Fact, State, Timestamp};
 use crate::edge::clock::{self, Instant};
 use crate::edge::work::blocking;
 use crate::edge::{fs, systemd};
 use crate::envelope::selftest;
-use crate::error::chain;
 use crate::hold::{Hold, Reason};
 use account::Ledger;
+pub use closing::{
+    Arrived, Closed, Closing, Ending, FolderTrouble, Hindrance, LastWord, Stays, Survey,
+};
 pub use context::Context;
 use courier::Courier;
 use deliver::Delivered;
@@ -145,16 +143,10 @@ impl Agent {
     /// Takes the lock, opens queue and spool, and brings them to agree.
     pub(crate) fn begin(config: Config) -> Result<Agent, AgentError> {
         let lock = state::take_lock(&config.state_dir)?;
-        let queue = lost::open_queue(&config.state_dir, &config.dock)?;
-        // SQLite made its log just now, and ignores a sync of the folder that fails. FAULTS F-13.
-        fs::sync_folder(&config.state_dir).map_err(|e| AgentError::Halt(chain(&e)))?;
-        // A dock of the version before has none yet.
-        let signing_key = signing::create(&config.state_dir, &config.dock)?;
-        state::continue_log(&config.state_dir, &config.dock, &queue)?;
-        let spool = Spool::open(&config.state_dir).map_err(|e| AgentError::Halt(chain(&e)))?;
-        let reader = queue.reader()?;
+        let (context, reader) = Context::enter(config)?;
+        state::expect_open(&context.config, &reader)?;
         let now = Instant::now();
-        let folders = config.watches.iter().map(|watch| FolderState {
+        let folders = context.config.watches.iter().map(|watch| FolderState {
             watch: watch.clone(),
             settling: Arc::default(),
             due: now,
@@ -165,23 +157,7 @@ impl Agent {
             is_let_go: false,
         });
         let folders = folders.collect();
-        let keys = Keys::new(&config.keys, &reader.keyrings()?);
-        let (ledger, bulletin) = (Ledger::new(&config), Bulletin::new(&config));
-        let context = Context {
-            instance: reader.instance()?,
-            config,
-            queue,
-            spool,
-            control: Control::default(),
-            buckets: Buckets::default(),
-            keys,
-            signing_key,
-            sent_bytes: AtomicU64::new(0),
-            pulse: Arc::default(),
-            erasing: Default::default(),
-            may_erase: AtomicBool::new(!reader.is_unacknowledged()?),
-            latest: AtomicI64::new(reader.latest()?.0),
-        };
+        let (ledger, bulletin) = (Ledger::new(&context.config), Bulletin::new(&context.config));
         recover::recover(&context)?;
         let names = context.config.buckets.iter().map(|bucket| bucket.name.clone()).collect();
         context.queue.buckets_are_blocking(names, clock::now())?;

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::lost::put_aside;
+use crate::clip::Timestamp;
 use crate::custody::Head;
 use crate::custody::checkpoint::Checkpoint;
 use crate::custody::entry::Event;
+use crate::dock::config::Config;
 use crate::dock::queue::{Beginning, Queue, QueueError, Reader};
 use crate::dock::signing::{self, SigningError};
 use crate::dock::spool::Spool;
@@ -24,6 +26,8 @@ pub mod files {
     /// The last checkpoint that may have left the dock: tells whether a queue is the one that made
     /// it.
     pub const HEAD: &str = "log-head";
+    /// A watch folder of our own, for test clips alone.
+    pub const PROOF: &str = "proof-of-life";
 }
 
 pub(super) fn take_lock(state_dir: &Path) -> Result<File, AgentError> {
@@ -56,7 +60,10 @@ pub fn initialise(state_dir: &Path, dock: &str) -> Result<VerifierKey, AgentErro
     if !path.exists() {
         put_aside(state_dir).map_err(AgentError::StateDir)?;
     }
-    Queue::create(&path, Beginning { dock: dock.to_owned(), previous, lost: None })?;
+    let queue = Queue::create(&path, Beginning { dock: dock.to_owned(), previous, lost: None })?;
+    if let Some(at) = queue.reader()?.closed()? {
+        return Err(AgentError::Closed { at, is_published: true });
+    }
     Spool::open(state_dir).map_err(AgentError::StateDir)?;
     fs::sync_folder(state_dir).map_err(AgentError::StateDir)?;
     Ok(key.verifier())
@@ -72,6 +79,17 @@ pub fn remembered_head(state_dir: &Path) -> std::io::Result<Option<Head>> {
     let Ok(checkpoint) = Checkpoint::parse(&text) else { return Ok(None) };
     let log = checkpoint.log().map(|(_, log)| log);
     Ok(log.map(|log| Head { log, size: checkpoint.size, root: checkpoint.root }))
+}
+
+/// A dock that was taken out of service does not begin again: nothing may follow in its log.
+pub(super) fn expect_open(config: &Config, reader: &Reader) -> Result<(), AgentError> {
+    let Some(at) = reader.closed()? else { return Ok(()) };
+    let size = reader.log()?.1;
+    let mut is_published = true;
+    for bucket in &config.buckets {
+        is_published &= reader.published(&bucket.name)?.size == size;
+    }
+    Err(AgentError::Closed { at, is_published })
 }
 
 /// Sees that the queue continues the log that the disk remembers; begins a new one where it does
@@ -124,6 +142,14 @@ pub enum AgentError {
     AlreadyRunning {
         /// Its process id.
         pid: String,
+    },
+    /// The dock was taken out of service.
+    #[error("this dock was closed at {at}: its log has ended, and it seals nothing any more")]
+    Closed {
+        /// When.
+        at: Timestamp,
+        /// Whether every bucket has the whole log.
+        is_published: bool,
     },
     /// Another state directory with this dock's key writes the same log.
     #[error("stopped, because another dock writes this log: {key} in the bucket is not ours")]

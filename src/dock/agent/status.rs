@@ -11,7 +11,7 @@ use super::{Agent, Context, Done};
 use crate::clip::Timestamp;
 use crate::custody::LogId;
 use crate::custody::drill::OVERDUE_SECONDS;
-use crate::custody::status::{Held, KeyringLine, Status, key};
+use crate::custody::status::{CLOSED, Held, KeyringLine, Status, key};
 use crate::dock::config::{BucketConfig, Config};
 use crate::dock::queue::{HeldLine, QueueError, Reader};
 use crate::dock::spool::RESERVE_BYTES;
@@ -47,7 +47,7 @@ pub(super) struct Bulletin {
 
 /// What of a status is worth to be said at once when it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Gist {
+pub(super) struct Gist {
     verdict: String,
     needs: Vec<String>,
     /// Reasons for which clips wait for a person.
@@ -58,6 +58,15 @@ struct Gist {
 pub(super) struct Outcome {
     said: Option<Gist>,
     refused: Vec<String>,
+    /// Buckets that took it.
+    pub(super) took: Vec<String>,
+}
+
+/// What a bucket did with a status.
+enum Put {
+    Failed,
+    Refused(String),
+    Took(String),
 }
 
 impl Bulletin {
@@ -91,8 +100,13 @@ impl Bulletin {
         self.resting.extend(outcome.refused.into_iter().map(|bucket| (bucket, until)));
     }
 
+    /// Whether nothing is ever said.
+    pub(super) fn is_off(&self) -> bool {
+        self.is_off
+    }
+
     /// Within how many seconds the next status is there, where all goes well.
-    fn promise(&self) -> u64 {
+    pub(super) fn promise(&self) -> u64 {
         let spread = self.interval.as_secs().div_ceil(10);
         self.interval.as_secs() + spread + LOOK_SPACING.as_secs()
     }
@@ -130,7 +144,7 @@ impl Agent {
 }
 
 /// Says it to all buckets at once; not at all where it is what was said before.
-async fn say(
+pub(super) async fn say(
     context: Arc<Context>,
     buckets: Vec<BucketConfig>,
     said: Option<Gist>,
@@ -149,19 +163,26 @@ async fn say(
     .await?;
     let gist = Gist::of(&status);
     if said.as_ref() == Some(&gist) {
-        return Ok(Outcome { said, refused: Vec::new() });
+        return Ok(Outcome { said, refused: Vec::new(), took: Vec::new() });
     }
     let has_log = sizes.into_iter().filter(|(_, size)| *size > 0);
     let puts = has_log.map(|(bucket, log_size)| {
         let status = Status { log_size, ..status.clone() };
         put(&context, bucket, status)
     });
-    let refused = join_all(puts).await.into_iter().flatten().collect();
-    Ok(Outcome { said: Some(gist), refused })
+    let (mut refused, mut took) = (Vec::new(), Vec::new());
+    for put in join_all(puts).await {
+        match put {
+            Put::Failed => {}
+            Put::Refused(bucket) => refused.push(bucket),
+            Put::Took(bucket) => took.push(bucket),
+        }
+    }
+    Ok(Outcome { said: Some(gist), refused, took })
 }
 
-/// Puts it into one bucket; gives the bucket's name back where it does not let it be replaced.
-async fn put(context: &Context, config: BucketConfig, status: Status) -> Option<String> {
+/// Puts it into one bucket.
+async fn put(context: &Context, config: BucketConfig, status: Status) -> Put {
     let bytes = Bytes::from(status.sign(&context.signing_key).to_string());
     let put = match context.buckets.open(&config) {
         Ok(bucket) => bucket.replace(&key(&status.dock), bytes).await,
@@ -169,14 +190,14 @@ async fn put(context: &Context, config: BucketConfig, status: Status) -> Option<
     };
     let bucket = config.name;
     match put {
-        Ok(()) => None,
+        Ok(()) => Put::Took(bucket),
         Err(BucketError::AlreadyThere | BucketError::Refused(_)) => {
             tracing::info!(bucket, "does not let the status be replaced; the fleet is not told");
-            Some(bucket)
+            Put::Refused(bucket)
         }
         Err(error) => {
             tracing::debug!(bucket, "the status is not said: {}", chain(&error));
-            None
+            Put::Failed
         }
     }
 }
@@ -206,8 +227,11 @@ fn gather(context: &Context, reader: &Reader, next_seconds: u64) -> Result<Statu
         ("folder", is_troubled),
     ];
     let needs = needs.into_iter().filter(|(_, is_so)| *is_so).map(|(word, _)| word.to_owned());
-    let needs: Vec<String> = needs.collect();
+    let is_closed = reader.closed()?.is_some();
+    // Nobody goes to a dock that is no longer in service.
+    let needs: Vec<String> = needs.filter(|_| !is_closed).collect();
     let verdict = match lines.iter().map(|line| line.operator_count).sum() {
+        _ if is_closed => CLOSED,
         1u64.. => "attention",
         0 if !needs.is_empty() => "attention",
         0 if !lines.is_empty() => "waiting",

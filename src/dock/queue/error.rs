@@ -21,6 +21,9 @@ pub enum QueueError {
     /// The database contradicts itself.
     #[error("the queue is corrupt: {0}")]
     Corrupt(String),
+    /// The dock was taken out of service: its log takes no entry any more.
+    #[error("the dock is closed: its log has ended")]
+    Ended,
     /// The file belongs to another program.
     #[error("the file is not a queue of dockseal")]
     Foreign,
@@ -82,6 +85,7 @@ impl QueueError {
             QueueError::Closed(_)
             | QueueError::Contradiction(_)
             | QueueError::Corrupt(_)
+            | QueueError::Ended
             | QueueError::Foreign
             | QueueError::Missing
             | QueueError::NoClip

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::{Operator, Queue, QueueError, Reader, lost, rows, totals};
+use super::{Operator, Queue, QueueError, Reader, closing, lost, rows, totals};
 use crate::clip::{Clip, Fact, SealedName, Timestamp};
 use crate::custody::account::event_of;
 use crate::custody::entry::{Entry, Event};
@@ -65,12 +65,13 @@ pub(super) fn begin(
     append(tx, event)
 }
 
-/// Appends one entry to the current log.
+/// Appends one entry to the current log, unless that has ended.
 pub(super) fn append(tx: &Connection, event: Event) -> Result<(), QueueError> {
     let now = clock::now();
     let entry = Entry::new(now, event).encode();
     let hash = merkle::leaf_hash(&entry);
     let (log, size) = current(tx)?;
+    closing::expect_open(tx, log, size)?;
     tx.prepare_cached("INSERT INTO log_entry VALUES (?1, ?2, ?3, ?4)")?.execute(params![
         log,
         rows::signed(size),
@@ -90,7 +91,7 @@ pub(super) fn account(tx: &Connection, clip: &Clip, fact: &Fact) -> Result<(), Q
 }
 
 /// The number of the current log and of its entries.
-fn current(connection: &Connection) -> Result<(i64, u64), QueueError> {
+pub(super) fn current(connection: &Connection) -> Result<(i64, u64), QueueError> {
     let log = rows::first::<Option<i64>>(connection, "SELECT max(number) FROM log", [])?.flatten();
     let log = log.ok_or_else(|| QueueError::Corrupt("it has no log".into()))?;
     let sql = "SELECT max(idx) FROM log_entry WHERE log = ?1";

@@ -1,5 +1,6 @@
 //! The queue: the SQLite database of what is true of each clip, and its one writing thread.
 
+mod closing;
 mod deliveries;
 mod error;
 mod limits;
@@ -11,6 +12,7 @@ mod read;
 mod rows;
 mod schema;
 mod totals;
+mod trace;
 
 pub use deliveries::{Answered, DueDelivery, Leftover, Order, Sending};
 pub use error::QueueError;
@@ -21,6 +23,7 @@ pub use pace::{Amount, Sent};
 pub use read::{BucketLine, Due, Filter, FolderLine, Held, HeldLine, Reader, StateLine};
 pub use schema::beside;
 pub use totals::{Counted, TROUBLE_UNNAMED};
+pub use trace::Trace;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

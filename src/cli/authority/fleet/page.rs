@@ -151,7 +151,8 @@ fn class(verdict: Verdict) -> &'static str {
         1 => "wrong",
         2 => "attention",
         3 => "waiting",
-        _ => "ok",
+        4 => "ok",
+        _ => "closed",
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) fn why(row: &Row, now: Timestamp) -> String {
             Some(log) => format!("it said nothing yet; its log went on until {log} ago"),
             None => "nothing was ever heard of it".to_owned(),
         },
-        Verdict::Ok | Verdict::Waiting => String::new(),
+        Verdict::Closed | Verdict::Ok | Verdict::Waiting => String::new(),
         Verdict::Outdated => match log {
             Some(log) => format!("its log went on until {log} ago, what it says is {said} old"),
             None => format!("what it says is {said} old"),

@@ -26,7 +26,7 @@ struct Sheet<'a> {
 /// All figures of a dock, whether its daemon runs or not.
 pub(super) fn figures(config: &Config, reader: &Reader) -> Result<Vec<Figure>, QueueError> {
     let mut sheet = Sheet { config, reader, totals: reader.totals()?, figures: Vec::new() };
-    sheet.daemon();
+    sheet.daemon()?;
     sheet.clips()?;
     sheet.buckets()?;
     sheet.deliveries()?;
@@ -72,7 +72,7 @@ impl Sheet<'_> {
         found.map_or(0, |(_, total)| whole(*total))
     }
 
-    fn daemon(&mut self) {
+    fn daemon(&mut self) -> Result<(), QueueError> {
         let version = ("version", env!("CARGO_PKG_VERSION").to_owned());
         let labels = vec![("dock", self.config.dock.clone()), version];
         let help = "Always 1; its labels say which dock and which version";
@@ -80,12 +80,16 @@ impl Sheet<'_> {
         let state_dir = &self.config.state_dir;
         let runs = agent::running(state_dir).is_ok_and(|pid| pid.is_some());
         self.gauge("dockseal_up", "Whether the daemon runs", one(runs.into()));
+        let closed = self.reader.closed()?.is_some();
+        let help = "Whether the dock was taken out of service";
+        self.gauge("dockseal_closed", help, one(closed.into()));
         // Written when a daemon takes it, and only then.
         let lock = state_dir.join(agent::files::LOCK).metadata();
         let started = lock.and_then(|facts| facts.modified()).ok().filter(|_| runs);
         let started = started.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let started = started.map(|since| whole(since.as_secs()));
         self.gauge("dockseal_start_timestamp_seconds", "When the daemon started", known(started));
+        Ok(())
     }
 
     fn clips(&mut self) -> Result<(), QueueError> {

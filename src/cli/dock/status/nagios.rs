@@ -68,7 +68,7 @@ pub(super) fn level(status: &StatusJson, warning: u64, critical: u64) -> Level {
     };
     let by_verdict = match status.verdict {
         // Nobody looks for clips.
-        _ if status.daemon_pid.is_none() => Level::Critical,
+        _ if status.daemon_pid.is_none() && !status.standing.is_closed() => Level::Critical,
         "ok" => Level::Fine,
         "waiting" => Level::Warning,
         _ => Level::Critical,

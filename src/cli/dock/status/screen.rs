@@ -164,6 +164,9 @@ fn oldest(status: &StatusJson) -> Line {
 fn daemon(status: &StatusJson) -> Line {
     let rest = format!("; {}, {}", status.dock, status.now);
     match &status.daemon_pid {
+        None if status.standing.is_closed() => {
+            Line::labelled("daemon", Tone::Plain, "none runs here any more")
+        }
         Some(pid) => Line::labelled("daemon", Tone::Plain, format!("runs (process {pid})")),
         None => {
             // Its last look at a folder is its last sign of life.
