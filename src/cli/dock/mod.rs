@@ -82,7 +82,7 @@ enum Command {
     Wait(wait::WaitArguments),
     /// List clips, newest first
     List(clips::ListArguments),
-    /// All that is known of one clip: its facts, its life step by step, and what it waits for
+    /// All that is known of one clip, and its life step by step
     Show {
         /// Number, beginning of the sealed name, or path
         clip: String,

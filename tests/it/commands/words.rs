@@ -12,7 +12,7 @@ const AGE: &str = "[0-9]+[smhd](?: [0-9]+[smhd])?";
 
 /// What stands for a word, and how the word is told: by all of the pattern, or by its group
 /// `redacted`. In this order. In a column of a table both are equally wide. `#` is an age.
-const VARYING: [(&str, &str); 57] = [
+const VARYING: [(&str, &str); 59] = [
     // Times.
     ("[TIME]", "20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.][0-9]+)?Z"),
     ("[TIME__MINUTES_]", "20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}"),
@@ -34,10 +34,12 @@ const VARYING: [(&str, &str); 57] = [
     ("[AGE]", " for (?<redacted>#)[:;,\n]"),
     ("[AGE]", "again in (?<redacted>#)[,\n]"),
     ("[AGE]", "\\[TIME\\] [(](?<redacted>#)[)]"),
+    ("[AFTER___]", "\\[TIME\\](?<redacted> +[+]#)  "),
+    ("[AGE]", "next try +in (?<redacted>#)\n"),
     (
         "[SECONDS]",
-        "\"(?:drilled|last_receipt|looked|oldest_unsafe|pending_oldest|problem|said|since\
-         |waited)_seconds\": (?<redacted>[0-9]+)",
+        "\"(?:after|drilled|last_receipt|looked|oldest_unsafe|pending_oldest|plaintext|problem\
+         |safe_after|said|since|waited)_seconds\": (?<redacted>[0-9]+)",
     ),
     ("[SECONDS]", "oldest=(?<redacted>[0-9]+)s"),
     ("[SECONDS]", "_(?:age_seconds|timestamp_seconds)(?:[{][^}]*[}])? (?<redacted>[0-9.e]+)\n"),
