@@ -53,6 +53,12 @@ impl Spooled {
         bytes[middle] ^= 1;
         std::fs::write(self.path(), bytes).unwrap();
     }
+
+    /// Takes its end away.
+    fn cut(&self) {
+        let file = std::fs::File::options().write(true).open(self.path()).unwrap();
+        file.set_len(self.size_bytes / 2).unwrap();
+    }
 }
 
 /// Runs a future on a runtime of its own.
@@ -115,6 +121,10 @@ pub(crate) fn keeps_as_honoured(
         // The answer was lost, or the queue was: the same clip once more.
         assert_eq!(put(reader, &spooled).unwrap(), again, "{size} bytes");
         assert!(holds(reader, &spooled), "{size} bytes");
+        // Where ours is the one that was cut, the bucket's is not called another one.
+        spooled.cut();
+        let refused = put(reader, &spooled);
+        assert!(matches!(refused, Err(BucketError::SpoolDamaged)), "{size} bytes: {refused:?}");
 
         let damaged = Spooled::new(size);
         damaged.damage();

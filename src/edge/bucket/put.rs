@@ -13,6 +13,7 @@ use super::line::Promise;
 use super::parts::{Forgetful, Job, Journal, Turn};
 use super::{
     Bucket, BucketError, Cloud, PART_SIZE, Store, WHOLE_SIZE_MAX, blocking, folder, read_block,
+    refill_block,
 };
 use crate::clip::{Evidence, SealedName, to_hex};
 use crate::edge::fs::from_start;
@@ -65,6 +66,22 @@ impl Bucket {
         name: SealedName,
         journal: &dyn Journal,
     ) -> Result<Option<Evidence>, BucketError> {
+        match self.attempt(key, &file, name, journal).await {
+            // Not the bucket's fault where ours is no longer what its name says.
+            Err(BucketError::OtherContent) if !is_intact(&file, name).await? => {
+                Err(BucketError::SpoolDamaged)
+            }
+            attempted => attempted,
+        }
+    }
+
+    async fn attempt(
+        &self,
+        key: &str,
+        file: &File,
+        name: SealedName,
+        journal: &dyn Journal,
+    ) -> Result<Option<Evidence>, BucketError> {
         let size = file.metadata().map_err(BucketError::Spool)?.len();
         let key_in_bucket = key;
         let key = &self.key(key);
@@ -76,7 +93,7 @@ impl Bucket {
                 found => return found.map(Some),
             }
         }
-        let evidence = match self.turn(&file, put(false)).await {
+        let evidence = match self.turn(file, put(false)).await {
             Ok(Turn::Over) => return Ok(None),
             Ok(Turn::Done(Evidence::Acknowledged)) => {
                 return self.read_back(key, size, name).await.map(Some);
@@ -94,7 +111,7 @@ impl Bucket {
         // The answer to an earlier attempt was lost, and we may not look at what it left. Only
         // sending the same bytes once more gives evidence; where that is refused, the weak one
         // stands and the clip is not erased.
-        match self.turn(&file, put(true)).await {
+        match self.turn(file, put(true)).await {
             Ok(Turn::Over) => Ok(None),
             Ok(Turn::Done(evidence)) => Ok(Some(evidence)),
             Ok(Turn::Uncertain) | Err(BucketError::AlreadyThere | BucketError::Refused(_)) => {
@@ -112,6 +129,21 @@ impl Bucket {
             Store::Folder { root, .. } => folder::put(root, file, put).await.map(Turn::Done),
         }
     }
+}
+
+async fn is_intact(file: &File, name: SealedName) -> Result<bool, BucketError> {
+    let mut file = from_start(file).map_err(BucketError::Spool)?;
+    let hashed = blocking(move || {
+        let (mut hash, mut block) = (Sha256::new(), Vec::new());
+        loop {
+            block = refill_block(block, &mut file, PART_SIZE)?;
+            if block.is_empty() {
+                return Ok(SealedName(hash.finalize().into()));
+            }
+            hash.update(&block);
+        }
+    });
+    Ok(hashed.await.map_err(BucketError::Spool)? == name)
 }
 
 /// In parts where the object is larger than one, or was begun so.
