@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::hold::Hold;
+use crate::hold::{Hold, Reason};
 
 mod hex;
 mod printable;
@@ -323,7 +323,8 @@ impl Clip {
                 self.plaintext = plaintext;
                 self.gone_at = Some(at);
                 self.source = None;
-                self.hold = None;
+                // That the sealed file is damaged is worse news now, and not over.
+                self.hold = self.hold.take().filter(|hold| hold.reason == Reason::SpoolDamaged);
             }
             Fact::Held(hold) => self.hold = Some(hold),
             Fact::Moved(source) => {
@@ -443,5 +444,33 @@ mod tests {
         assert_eq!(Timestamp(1000).seconds_since(Timestamp(5000)), 0);
         assert_eq!(Timestamp(0).plus_seconds(2), Timestamp(2000));
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00Z");
+    }
+    #[test]
+    fn a_damaged_sealed_file_is_told_of_still_when_its_plaintext_is_gone() {
+        let generation = Generation {
+            device_number: 1,
+            inode_number: 2,
+            size_bytes: 3,
+            modified_ns: 4,
+            changed_ns: 5,
+        };
+        let source = Source { folder: "/srv/dock".into(), path: "a.mp4".into() };
+        let sealed = SealedFile {
+            name: SealedName([1; 32]),
+            size_bytes: 200,
+            commitment: [2; 32],
+            sealed_at: Timestamp(1),
+            reread: false,
+            in_spool: true,
+            keyring_revision: None,
+        };
+        let clip = Clip::seen(source, generation, Timestamp(0)).with(&[Fact::Sealed(sealed)]);
+        let clip = clip.expect("a clip is sealed once");
+        for (reason, stays) in [(Reason::SpoolDamaged, true), (Reason::SourceAway, false)] {
+            let held = Fact::Held(Hold::for_operator(reason, "cause", Timestamp(2)));
+            let gone = Fact::Gone { plaintext: Plaintext::Absent, at: Timestamp(3) };
+            let clip = clip.with(&[held, gone]).expect("no contradiction");
+            assert_eq!(clip.hold.is_some(), stays, "{reason:?}");
+        }
     }
 }
