@@ -1,5 +1,6 @@
 //! The queue: the SQLite database of what is true of each clip, and its one writing thread.
 
+mod amounts;
 mod closing;
 mod deliveries;
 mod error;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{Beginning, QueueError, log};
+use super::{Beginning, QueueError, amounts, log};
 use crate::clip::to_hex;
 use crate::edge::{clock, fs};
 
@@ -212,6 +212,7 @@ fn fill(path: &Path, beginning: Beginning) -> Result<(), QueueError> {
          INSERT INTO meta VALUES ('instance', '{instance}');
          PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION};"
     ))?;
+    amounts::keep(&tx)?;
     log::begin(&tx, beginning, clock::now())?;
     tx.commit()?;
     // All of it into the file itself: closing would do so too, and say nothing where it failed.
@@ -234,6 +235,7 @@ fn upgrade(connection: &mut Connection, dock: &str) -> Result<(), QueueError> {
         tx.execute_batch(DELIVERY_TABLES)?;
     }
     tx.execute_batch(DESK_INDEXES)?;
+    amounts::keep(&tx)?;
     tx.execute_batch(&format!("PRAGMA user_version = {USER_VERSION};"))?;
     tx.commit()?;
     if version < USER_VERSION {
