@@ -101,6 +101,17 @@ impl Queue {
         Reader::open(&self.path)
     }
 
+    /// Whether it was too large to be checked when it was opened.
+    pub fn is_large(&self) -> bool {
+        schema::is_large(&self.path)
+    }
+
+    /// Checks all of it, beside whatever is done with it. One that is damaged is checked by whoever
+    /// opens it next, before anything else.
+    pub fn check_blocking(&self) -> Result<(), QueueError> {
+        schema::check_in_use(&self.path)
+    }
+
     fn send(&self, work: Work) -> Result<oneshot::Receiver<Result<(), QueueError>>, QueueError> {
         let (done, answer) = oneshot::channel();
         let request = Request { work, done };
