@@ -135,7 +135,10 @@ fn a_large_queue_is_checked_while_it_is_used_and_put_aside_at_the_next_start() {
     site.put(CLIPS[0].0, CLIPS[0].1);
     site.dock.run_until_idle().expect_code(0);
     assert!(!suspect.exists(), "a queue that is whole is still a suspect");
+    assert_eq!(site.clips()[0]["state"], "erased");
+    site.put(CLIPS[1].0, CLIPS[1].1);
     site.dock.run_until_idle().expect_code(0);
+    assert!(!site.dock.folder().join(CLIPS[1].0).exists(), "not erased after the check");
     let file = File::options().write(true).open(&queue).unwrap();
     file.write_all_at(&[0xff; 1 << 16], (LARGE_MIB as u64) << 19).unwrap();
     site.dock.start();

@@ -102,7 +102,7 @@ pub struct Agent {
     told: Option<Instant>,
     ledger: Ledger,
     bulletin: Bulletin,
-    /// The check of a large queue.
+    /// The check of a large queue; nothing is erased before it has ended.
     checking: Option<AbortHandle>,
     /// What the two clocks showed in the last round.
     clocks: (Timestamp, Instant),
@@ -374,7 +374,12 @@ impl Agent {
                 self.ledger.finish(outcome?);
                 Ok(())
             }
-            Ok((_, Done::Queue(checked))) => Ok(checked?),
+            Ok((_, Done::Queue(checked))) => {
+                checked?;
+                // The round that begins now allows to erase.
+                (self.checking, self.told) = (None, None);
+                Ok(())
+            }
             Ok((_, Done::Status(outcome))) => {
                 self.bulletin.finish(outcome?);
                 Ok(())
