@@ -262,7 +262,7 @@ pub(super) fn open(path: &Path, dock: &str) -> Result<Connection, QueueError> {
         check(&connection)?;
         if suspect.exists() {
             // Where it cannot be removed, a whole check comes once more.
-            let _ = fs::remove_file(&suspect);
+            let _ = fs::remove_if_there(&suspect);
         }
     }
     Ok(connection)
