@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::support::site::Site;
 
@@ -112,6 +113,45 @@ fn a_queue_that_is_no_database_any_more_is_put_aside() {
         let _ = std::fs::remove_file(site.dock.state_dir().join(file));
     }
     recovers(&site, "not a database", true);
+}
+
+/// More than is checked before the daemon is ready.
+const LARGE_MIB: i64 = 70;
+
+#[test]
+fn a_large_queue_is_checked_while_it_is_used_and_put_aside_at_the_next_start() {
+    let mut site = Site::with(|choices| choices.settle_seconds = 0);
+    let queue = site.dock.state_dir().join(FILES[0]);
+    let suspect = queue.with_extension("suspect");
+    let raw = rusqlite::Connection::open(&queue).unwrap();
+    raw.execute_batch("CREATE TABLE ballast (content BLOB)").unwrap();
+    for _ in 0..LARGE_MIB {
+        raw.execute("INSERT INTO ballast VALUES (randomblob(1024 * 1024))", []).unwrap();
+    }
+    raw.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    drop(raw);
+    // Whole: nothing is said, and a mark goes where there was one.
+    std::fs::write(&suspect, "").unwrap();
+    site.put(CLIPS[0].0, CLIPS[0].1);
+    site.dock.run_until_idle().expect_code(0);
+    assert!(!suspect.exists(), "a queue that is whole is still a suspect");
+    assert_eq!(site.clips()[0]["state"], "erased");
+    site.put(CLIPS[1].0, CLIPS[1].1);
+    site.dock.run_until_idle().expect_code(0);
+    assert!(!site.dock.folder().join(CLIPS[1].0).exists(), "not erased after the check");
+    let file = File::options().write(true).open(&queue).unwrap();
+    file.write_all_at(&[0xff; 1 << 16], (LARGE_MIB as u64) << 19).unwrap();
+    site.dock.start();
+    let end = site.dock.wait_for_end(Duration::from_secs(120));
+    assert!(!end.success(), "{end}");
+    let log = site.dock.log();
+    assert!(log.contains(" runs") && log.contains("the queue is corrupt"), "{log}");
+    assert!(suspect.exists() && !site.dock.state_dir().join("damaged-1").exists(), "{log}");
+    site.dock.run_until_idle();
+    assert!(site.dock.state_dir().join("damaged-1").join(FILES[0]).exists());
+    assert!(!suspect.exists(), "the new queue is a suspect");
+    let lost = &site.dock.json(&["status"])["standing"]["lost"];
+    assert!(lost["cause"].as_str().unwrap().contains("corrupt"), "{lost}");
 }
 
 #[test]

@@ -125,9 +125,9 @@ impl Agent {
         let context = Arc::clone(&self.context);
         self.look_at_clock().await?;
         context.latest.store(self.reader.latest()?.0, Ordering::Relaxed);
-        let may_erase = !self.reader.is_unacknowledged()?;
+        let may_erase = self.checking.is_none() && !self.reader.is_unacknowledged()?;
         if may_erase && !context.may_erase.swap(true, Ordering::Relaxed) {
-            tracing::info!("the new log is acknowledged; erasing goes on");
+            tracing::info!("nothing speaks against erasing any more; it goes on");
             context.queue.look_at_all(clock::now()).await?;
         }
         context.buckets.set_rates(rates(&context.config, &self.reader.limits()?, clock::now()));

@@ -38,7 +38,8 @@ pub struct Context {
     pub(super) instance: String,
     pub(super) sent_bytes: AtomicU64,
     pub(super) erasing: Erasing,
-    /// Whether the log continues what was before, or an operator knows that it does not.
+    /// Whether the log continues what was before, or an operator knows that it does not; and the
+    /// queue was checked.
     pub(super) may_erase: AtomicBool,
     /// The latest time that is recorded, in milliseconds.
     pub(super) latest: AtomicI64,
@@ -112,6 +113,7 @@ impl Context {
         let spool = Spool::open(&config.state_dir).map_err(|e| AgentError::Halt(chain(&e)))?;
         let reader = queue.reader()?;
         let keys = Keys::new(&config.keys, &reader.keyrings()?);
+        let may_erase = !queue.is_large() && !reader.is_unacknowledged()?;
         let context = Context {
             instance: reader.instance()?,
             config,
@@ -124,7 +126,7 @@ impl Context {
             sent_bytes: AtomicU64::new(0),
             pulse: Arc::default(),
             erasing: Default::default(),
-            may_erase: AtomicBool::new(!reader.is_unacknowledged()?),
+            may_erase: AtomicBool::new(may_erase),
             latest: AtomicI64::new(reader.latest()?.0),
         };
         Ok((context, reader))
@@ -150,7 +152,8 @@ impl Context {
         Ok(bucket)
     }
 
-    /// The policy for a clip. Nothing is erased while the log's beginning is not acknowledged.
+    /// The policy for a clip. Nothing is erased while the log's beginning is not acknowledged,
+    /// or the queue not checked.
     pub(super) fn policy(&self, clip: &Clip) -> Policy {
         let mut policy = Policy::of(&self.config, clip);
         if !self.may_erase.load(Ordering::Relaxed) {

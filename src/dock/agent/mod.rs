@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::config::{Config, Watch};
 use super::lifecycle::{Step, next_step};
@@ -102,6 +102,8 @@ pub struct Agent {
     told: Option<Instant>,
     ledger: Ledger,
     bulletin: Bulletin,
+    /// The check of a large queue; nothing is erased before it has ended.
+    checking: Option<AbortHandle>,
     /// What the two clocks showed in the last round.
     clocks: (Timestamp, Instant),
     _lock: File,
@@ -130,6 +132,7 @@ enum Done {
     Folder { index: usize, began: Instant, looked: Result<Looked, QueueError> },
     Leftovers(Result<(), AgentError>),
     Log(Result<account::Outcome, AgentError>),
+    Queue(Result<(), QueueError>),
     Status(Result<status::Outcome, QueueError>),
 }
 
@@ -179,6 +182,7 @@ impl Agent {
             told: None,
             ledger,
             bulletin,
+            checking: None,
             clocks: (clock::now(), Instant::now()),
             _lock: lock,
         })
@@ -195,6 +199,7 @@ impl Agent {
             self.spread_couriers(Duration::from_secs(self.context.config.start_spread_seconds));
         }
         systemd::ready();
+        self.check_large_queue();
         let round = systemd::watchdog_interval().map_or(ROUND, |limit| ROUND.min(limit / 3));
         let end = loop {
             if self.told.is_none_or(|told| told.elapsed() >= round) {
@@ -230,6 +235,15 @@ impl Agent {
         systemd::stopping();
         self.stop_work().await;
         Ok(end)
+    }
+
+    /// A small one was checked when it was opened.
+    fn check_large_queue(&mut self) {
+        if self.context.queue.is_large() {
+            let queue = self.context.queue.clone();
+            let checking = async { Done::Queue(blocking(move || queue.check_blocking()).await) };
+            self.checking = Some(self.tasks.spawn(checking));
+        }
     }
 
     fn hints(&self) -> std::sync::MutexGuard<'_, Hints> {
@@ -360,6 +374,12 @@ impl Agent {
                 self.ledger.finish(outcome?);
                 Ok(())
             }
+            Ok((_, Done::Queue(checked))) => {
+                checked?;
+                // The round that begins now allows to erase.
+                (self.checking, self.told) = (None, None);
+                Ok(())
+            }
             Ok((_, Done::Status(outcome))) => {
                 self.bulletin.finish(outcome?);
                 Ok(())
@@ -412,6 +432,8 @@ impl Agent {
     /// what is not recorded is done again.
     async fn stop_work(&mut self) {
         self.context.control.stop.store(true, Ordering::Relaxed);
+        // It only reads: nobody waits for it.
+        self.checking.iter().for_each(AbortHandle::abort);
         let ending = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_PATIENCE, ending).await.is_err() {
             tracing::warn!("work in progress is dropped, and will be done again");

@@ -1,5 +1,6 @@
 //! The queue: the SQLite database of what is true of each clip, and its one writing thread.
 
+mod amounts;
 mod closing;
 mod deliveries;
 mod error;
@@ -98,6 +99,17 @@ impl Queue {
     /// A reading connection of its own.
     pub fn reader(&self) -> Result<Reader, QueueError> {
         Reader::open(&self.path)
+    }
+
+    /// Whether it was too large to be checked when it was opened.
+    pub fn is_large(&self) -> bool {
+        schema::is_large(&self.path)
+    }
+
+    /// Checks all of it, beside whatever is done with it. One that is damaged is checked by whoever
+    /// opens it next, before anything else.
+    pub fn check_blocking(&self) -> Result<(), QueueError> {
+        schema::check_in_use(&self.path)
     }
 
     fn send(&self, work: Work) -> Result<oneshot::Receiver<Result<(), QueueError>>, QueueError> {

@@ -9,6 +9,14 @@ use super::{QueueError, rows, schema};
 use crate::clip::{Clip, ClipId, SealedName, Source, State, Timestamp, path_from_bytes};
 use crate::hold::Reason;
 
+/// Each `SELECT` by the held ones: for a `UNION` SQLite would walk both tables in its order.
+pub(super) const AT_RISK: &str = "SELECT count(DISTINCT id) FROM (
+     SELECT id FROM clip
+       WHERE hold_reason IS NOT NULL AND hold_until IS NULL AND stored_at IS NULL
+     UNION ALL SELECT clip FROM delivery JOIN clip ON clip.id = delivery.clip
+       WHERE delivery.hold_reason IS NOT NULL AND delivery.hold_until IS NULL
+       AND clip.stored_at IS NULL AND bucket IN (SELECT value FROM json_each(?1)))";
+
 /// A reading connection.
 pub struct Reader(pub(super) Connection);
 
@@ -29,6 +37,23 @@ pub struct Filter {
     pub held: Option<Held>,
     /// At most so many; the newest.
     pub count_max: Option<u64>,
+}
+
+impl Filter {
+    /// For a state or none, and the most clips.
+    pub(super) fn condition(&self) -> String {
+        // By the held ones, not by all clips, newest first: `+` keeps SQLite from that order; and
+        // it would walk both tables for the order of a `UNION`.
+        let (held, order) = match self.held {
+            Some(Held) => (
+                "AND id IN (SELECT id FROM clip WHERE hold_reason IS NOT NULL UNION ALL
+                 SELECT clip FROM delivery WHERE hold_reason IS NOT NULL)",
+                "+id",
+            ),
+            None => ("", "id"),
+        };
+        format!("(?1 IS NULL OR state = ?1) {held} ORDER BY {order} DESC LIMIT ?2")
+    }
 }
 
 /// Marks a filter for clips that wait.
@@ -175,21 +200,12 @@ impl Reader {
 
     /// The clips that a filter lets through, newest first.
     pub fn list(&self, filter: &Filter) -> Result<Vec<Clip>, QueueError> {
-        let held = match filter.held {
-            Some(Held) => {
-                "AND id IN (SELECT id FROM clip WHERE hold_reason IS NOT NULL UNION
-                 SELECT clip FROM delivery WHERE hold_reason IS NOT NULL)"
-            }
-            None => "",
-        };
-        let condition = format!("(?1 IS NULL OR state = ?1) {held} ORDER BY id DESC LIMIT ?2");
         let count_max = filter.count_max.map_or(-1, rows::signed);
-        rows::select(&self.0, &condition, params![filter.state.map(State::word), count_max])
-    }
-
-    /// The number and size of clips by state.
-    pub fn states(&self) -> Result<Vec<StateLine>, QueueError> {
-        self.state_lines("SELECT state, count(*), sum(size_bytes) FROM clip GROUP BY state")
+        rows::select(
+            &self.0,
+            &filter.condition(),
+            params![filter.state.map(State::word), count_max],
+        )
     }
 
     pub(super) fn state_lines(&self, sql: &str) -> Result<Vec<StateLine>, QueueError> {
@@ -247,14 +263,8 @@ impl Reader {
     /// How many clips are not stored yet, and wait for an operator: themselves, or in front of one
     /// of these buckets.
     pub fn at_risk_count(&self, required: &[&str]) -> Result<u64, QueueError> {
-        let sql = "SELECT count(*) FROM (
-             SELECT id FROM clip
-               WHERE hold_reason IS NOT NULL AND hold_until IS NULL AND stored_at IS NULL
-             UNION SELECT clip FROM delivery JOIN clip ON clip.id = delivery.clip
-               WHERE delivery.hold_reason IS NOT NULL AND delivery.hold_until IS NULL
-               AND clip.stored_at IS NULL AND bucket IN (SELECT value FROM json_each(?1)))";
         let required = serde_json::to_string(required).expect("texts are JSON");
-        Ok(rows::first::<i64>(&self.0, sql, [required])?.unwrap_or(0) as u64)
+        Ok(rows::first::<i64>(&self.0, AT_RISK, [required])?.unwrap_or(0) as u64)
     }
 
     /// How many clips there are that are to be looked at now or later.
@@ -315,11 +325,5 @@ impl Reader {
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Number of receipts that a bucket gave.
-    pub fn receipt_count(&self, bucket: &str) -> Result<u64, QueueError> {
-        let sql = "SELECT count(*) FROM delivery WHERE bucket = ?1 AND evidence IS NOT NULL";
-        Ok(rows::first::<i64>(&self.0, sql, [bucket])?.unwrap_or(0) as u64)
     }
 }

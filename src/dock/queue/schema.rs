@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{Beginning, QueueError, log};
+use super::{Beginning, QueueError, amounts, log};
 use crate::clip::to_hex;
 use crate::edge::{clock, fs};
 
@@ -15,6 +15,9 @@ const APPLICATION_ID: i64 = 0x646b_7331;
 const USER_VERSION: i64 = 3;
 /// The oldest schema that is brought up to date when the daemon opens it.
 const USER_VERSION_MIN: i64 = 1;
+/// A larger queue is checked while it is used: all of it is read for that, which takes seconds for
+/// a million clips, and minutes where it lies on a memory card.
+const CHECKED_FIRST_BYTES_MAX: u64 = 64 << 20;
 
 /// `clip.due_at` says when the agent should look again: NULL is never. It is only a hint; all rows
 /// that are not done are looked at after a start. `clip.version` counts the changes of a row.
@@ -212,6 +215,7 @@ fn fill(path: &Path, beginning: Beginning) -> Result<(), QueueError> {
          INSERT INTO meta VALUES ('instance', '{instance}');
          PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION};"
     ))?;
+    amounts::keep(&tx)?;
     log::begin(&tx, beginning, clock::now())?;
     tx.commit()?;
     // All of it into the file itself: closing would do so too, and say nothing where it failed.
@@ -234,6 +238,7 @@ fn upgrade(connection: &mut Connection, dock: &str) -> Result<(), QueueError> {
         tx.execute_batch(DELIVERY_TABLES)?;
     }
     tx.execute_batch(DESK_INDEXES)?;
+    amounts::keep(&tx)?;
     tx.execute_batch(&format!("PRAGMA user_version = {USER_VERSION};"))?;
     tx.commit()?;
     if version < USER_VERSION {
@@ -252,11 +257,44 @@ pub(super) fn open(path: &Path, dock: &str) -> Result<Connection, QueueError> {
     let mut connection = Connection::open_with_flags(path, flags)?;
     prepare(&connection)?;
     upgrade(&mut connection, dock)?;
-    let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if check != "ok" {
-        return Err(QueueError::Corrupt(check));
+    let suspect = suspect(path);
+    if !is_large(path) || suspect.exists() {
+        check(&connection)?;
+        if suspect.exists() {
+            // Where it cannot be removed, a whole check comes once more.
+            let _ = fs::remove_if_there(&suspect);
+        }
     }
     Ok(connection)
+}
+
+fn check(connection: &Connection) -> Result<(), QueueError> {
+    let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if check == "ok" { Ok(()) } else { Err(QueueError::Corrupt(check)) }
+}
+
+/// Whether a whole check takes too long before the daemon is ready.
+pub(super) fn is_large(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.len() > CHECKED_FIRST_BYTES_MAX)
+}
+
+/// Lies beside a queue that was found damaged while it was used: whoever opens that next, checks
+/// it before anything else. A queue that is begun in its place is checked as well, and found whole.
+fn suspect(path: &Path) -> PathBuf {
+    path.with_extension("suspect")
+}
+
+/// Checks a queue that is in use; one that is damaged becomes a suspect.
+pub(super) fn check_in_use(path: &Path) -> Result<(), QueueError> {
+    let checked = open_to_read(path).and_then(|connection| check(&connection));
+    if checked.as_ref().is_err_and(QueueError::is_damage) {
+        let mark = || {
+            fs::sync(&fs::create_over(&suspect(path))?)?;
+            fs::sync_folder(path.parent().unwrap_or(Path::new("/")))
+        };
+        mark().map_err(QueueError::Create)?;
+    }
+    checked
 }
 
 /// Opens the database for reading, also while no daemon runs.
