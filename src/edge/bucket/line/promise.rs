@@ -44,7 +44,7 @@ impl Promise {
             return Ok(());
         }
         self.is_broken.store(true, Ordering::Relaxed);
-        Err(LineError::new(Trouble::Digest, "stopped before anything was sent".to_owned()))
+        Err(LineError::new(Trouble::Digest, "stopped before anything was sent"))
     }
 }
 
