@@ -238,7 +238,7 @@ fn other_servers(drill: &mut Drill) {
     drill.scene.put(SMALL);
     let unknown = Named(words::UNKNOWN_AUTHORITY, "bucket-failed", "ca_file");
     drill.names("unknown certificate", unknown);
-    choices.buckets[0].options.insert("ca_file".into(), shown(&ca));
+    choices.buckets[0].options.insert("ca_file".into(), shown(ca));
     drill.scene.site.dock.reconfigure(&choices);
     drill.restart(&[]);
     drill.is_well("unknown certificate");
