@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use crate::hold::{Hold, Reason};
 
+#[cfg(test)]
+pub(crate) mod examples;
 mod hex;
 mod printable;
 
@@ -38,6 +40,12 @@ impl Timestamp {
     /// Whole seconds from `earlier` to this time; 0 where the clock went backwards.
     pub fn seconds_since(self, earlier: Timestamp) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0) / 1000
+    }
+
+    /// Seconds that are left from `now` to this time, the last one begun as a whole one; 0 where it
+    /// is over.
+    pub fn seconds_left(self, now: Timestamp) -> u64 {
+        u64::try_from(self.0.saturating_sub(now.0)).unwrap_or(0).div_ceil(1000)
     }
 }
 
@@ -442,28 +450,18 @@ mod tests {
     #[test]
     fn a_clock_that_went_backwards_gives_no_negative_age() {
         assert_eq!(Timestamp(1000).seconds_since(Timestamp(5000)), 0);
+        assert_eq!(Timestamp(1000).seconds_left(Timestamp(5000)), 0);
+        assert_eq!(Timestamp(7_200_000).seconds_left(Timestamp(1)), 7200, "2 hours, just set");
         assert_eq!(Timestamp(0).plus_seconds(2), Timestamp(2000));
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00Z");
     }
+
     #[test]
     fn a_damaged_sealed_file_is_told_of_still_when_its_plaintext_is_gone() {
-        let generation = Generation {
-            device_number: 1,
-            inode_number: 2,
-            size_bytes: 3,
-            modified_ns: 4,
-            changed_ns: 5,
-        };
+        let generation = examples::generation(2);
         let source = Source { folder: "/srv/dock".into(), path: "a.mp4".into() };
-        let sealed = SealedFile {
-            name: SealedName([1; 32]),
-            size_bytes: 200,
-            commitment: [2; 32],
-            sealed_at: Timestamp(1),
-            reread: false,
-            in_spool: true,
-            keyring_revision: None,
-        };
+        let sealed =
+            SealedFile { commitment: [2; 32], sealed_at: Timestamp(1), ..examples::sealed(1) };
         let clip = Clip::seen(source, generation, Timestamp(0)).with(&[Fact::Sealed(sealed)]);
         let clip = clip.expect("a clip is sealed once");
         for (reason, stays) in [(Reason::SpoolDamaged, true), (Reason::SourceAway, false)] {

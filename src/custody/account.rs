@@ -65,30 +65,21 @@ fn held(clip: &Clip, before: Option<&Hold>, hold: &Hold, bucket: Option<&str>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip::{ClipId, Generation, SealedFile, SealedName, Source, Timestamp};
+    use crate::clip::{ClipId, SealedFile, Source, Timestamp, examples};
     use crate::hold::Reason;
 
     fn clip() -> Clip {
-        let generation = Generation {
-            device_number: 1,
-            inode_number: 2,
-            size_bytes: 3,
-            modified_ns: 4,
-            changed_ns: 5,
-        };
+        let generation = examples::generation(2);
         let source = Source { folder: "/dock".into(), path: "officer.mp4".into() };
         Clip { id: ClipId(7), ..Clip::seen(source, generation, Timestamp(1000)) }
     }
 
     fn sealed() -> SealedFile {
         SealedFile {
-            name: SealedName([1; 32]),
-            size_bytes: 200,
             commitment: [2; 32],
             sealed_at: Timestamp(2000),
-            reread: false,
-            in_spool: true,
             keyring_revision: Some(3),
+            ..examples::sealed(1)
         }
     }
 

@@ -167,7 +167,7 @@ impl Fault for EraseFault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip::{Clip, Evidence, Fact, Receipt, SealedFile, SealedName, Source, Timestamp};
+    use crate::clip::{Clip, Evidence, Fact, Receipt, SealedFile, Source, Timestamp, examples};
     use crate::dock::config::EraseWhen;
     use crate::dock::lifecycle::{BucketPolicy, Policy, prove};
 
@@ -192,13 +192,10 @@ mod tests {
         let generation = fixture().generation;
         let mut clip = Clip::seen(source, generation, Timestamp(0));
         let sealed = SealedFile {
-            name: SealedName([1; 32]),
             size_bytes: 1,
             commitment: [0; 32],
             sealed_at: Timestamp(0),
-            reread: false,
-            in_spool: true,
-            keyring_revision: None,
+            ..examples::sealed(1)
         };
         let receipt =
             Receipt { bucket: "a".into(), evidence: Evidence::ReadBack, stored_at: Timestamp(0) };

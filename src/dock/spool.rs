@@ -147,17 +147,9 @@ impl Spool {
     /// Reads a sealed file from the medium, past the cache, and says whether it is what its name
     /// says.
     pub fn is_intact(&self, name: SealedName) -> io::Result<bool> {
-        use sha2::{Digest, Sha256};
         let mut file = self.read(name)?;
         fs::drop_cache(&file)?;
-        let mut hash = Sha256::new();
-        let mut block = vec![0u8; 1 << 20];
-        loop {
-            match io::Read::read(&mut file, &mut block)? {
-                0 => return Ok(SealedName(hash.finalize().into()) == name),
-                size => hash.update(&block[..size]),
-            }
-        }
+        Ok(SealedName(fs::sha256(&mut file)?) == name)
     }
 
     /// Removes a sealed file and its sidecar, once the queue says that the clip is stored, or that
@@ -337,6 +329,7 @@ impl Fault for SpoolError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clip::examples;
 
     fn sealed(name: SealedName) -> SealedFile {
         SealedFile {
@@ -347,13 +340,7 @@ mod tests {
         }
     }
 
-    const GENERATION: Generation = Generation {
-        device_number: 1,
-        inode_number: 2,
-        size_bytes: 3,
-        modified_ns: 4,
-        changed_ns: 5,
-    };
+    const GENERATION: Generation = examples::generation(2);
 
     #[test]
     fn a_sealed_file_and_what_is_known_of_it_are_found_again() {

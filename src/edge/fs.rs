@@ -13,10 +13,12 @@ use rustix::io::Errno;
 use crate::clip::Generation;
 
 mod change;
+mod digest;
 mod mounts;
 mod pattern;
 mod space;
 
+pub use digest::sha256;
 pub use mounts::mount_point;
 pub use pattern::name_matches;
 pub use space::{Space, free_bytes, has_room, space};

@@ -209,7 +209,7 @@ pub(super) fn eject(config: &Config, arguments: &EjectArguments) -> Result<Exit,
     let ordered = operator(config)?.eject(folder, OrderEnd(Some(until)));
     ordered.map_err(|error| queue_complaint(config, &error))?;
     wait_until_let_go(config, folder, ordered_at)?;
-    let left = seconds_for_people(until.seconds_since(clock::now()));
+    let left = seconds_for_people(until.seconds_left(clock::now()));
     let words = format!(
         "{shown} may be unmounted and unplugged now; the daemon looks into it again in {left}, or \
          after: dockseal eject --undo {shown}"

@@ -169,7 +169,7 @@ fn words(line: &Line<'_>, now: Timestamp) -> String {
             format!("{rate}, set until it is cleared; the timetable says {timetable}")
         }
         Some(Override { until: Some(until), .. }) => {
-            let left = seconds_for_people(until.seconds_since(now));
+            let left = seconds_for_people(until.seconds_left(now));
             format!("{rate}, set until {until} ({left}); the timetable says {timetable}")
         }
     }

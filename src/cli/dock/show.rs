@@ -125,10 +125,7 @@ fn print(out: &mut impl Write, clip: &Clip, shown: &ShowJson, now: Timestamp) ->
         if number == 0 {
             writeln!(out)?;
         }
-        let since = cause
-            .since_seconds
-            .map_or(String::new(), |seconds| format!(", for {}", seconds_for_people(seconds)));
-        writeln!(out, "waits        {}{since}", harmless(&cause.what))?;
+        writeln!(out, "waits        {}{}", harmless(&cause.what), cause.since())?;
         writeln!(out, "  do         {}", harmless(&cause.command()))?;
     }
     next_try(out, clip, now)
@@ -148,7 +145,7 @@ fn plaintext(clip: &Clip) -> &'static str {
 fn next_try(out: &mut impl Write, clip: &Clip, now: Timestamp) -> io::Result<()> {
     let next = |hold: &Hold| match hold.until {
         Until::Operator => None,
-        Until::Time(time) => Some(time.seconds_since(now)),
+        Until::Time(time) => Some(time.seconds_left(now)),
     };
     match holds(clip).filter_map(next).min() {
         None => Ok(()),
@@ -291,7 +288,7 @@ fn of_an_entry(one: &Numbered) -> Step {
 mod tests {
     use super::*;
     use crate::clip::{
-        ClipId, Delivery, Evidence, Generation, Receipt, SealedFile, SealedName, Source,
+        ClipId, Delivery, Evidence, Receipt, SealedFile, SealedName, Source, examples,
     };
     use crate::custody::entry::Entry;
 
@@ -301,21 +298,13 @@ mod tests {
 
     fn clip() -> Clip {
         let source = Source { folder: "/srv".into(), path: "a.mp4".into() };
-        let generation = Generation {
-            device_number: 1,
-            inode_number: 2,
-            size_bytes: 3,
-            modified_ns: 4,
-            changed_ns: 5,
-        };
+        let generation = examples::generation(2);
         let sealed = SealedFile {
-            name: SealedName([1; 32]),
-            size_bytes: 200,
             commitment: [2; 32],
             sealed_at: at(16),
-            reread: false,
             in_spool: false,
             keyring_revision: Some(7),
+            ..examples::sealed(1)
         };
         let receipt = |bucket: &str, seconds| {
             let (bucket, evidence) = (bucket.to_owned(), Evidence::ReadBack);

@@ -382,7 +382,7 @@ fn not_safe(status: &StatusJson) -> Amount {
 }
 
 /// A difference to a server's time from which on it is told; requests are signed with its time.
-const CLOCK_WRONG_SECONDS: u64 = 60;
+pub(super) const CLOCK_WRONG_SECONDS: u64 = 60;
 
 #[cfg(test)]
 mod tests;

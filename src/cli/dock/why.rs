@@ -193,6 +193,12 @@ impl Cause {
         Cause { code, what, since_seconds, fix, needs_you, clip: None, count: None }
     }
 
+    /// `, for 3m 20s`, behind what is so; nothing where that is not known.
+    pub(super) fn since(&self) -> String {
+        let since = |seconds| format!(", for {}", seconds_for_people(seconds));
+        self.since_seconds.map_or(String::new(), since)
+    }
+
     /// What to do, with the clips that wait in the command.
     pub(super) fn command(&self) -> String {
         let Some(clip) = self.clip else { return self.fix.clone() };
@@ -240,10 +246,7 @@ pub(super) fn why(path: &Path, arguments: &WhyArguments) -> Result<Exit, Complai
 }
 
 fn print(out: &mut impl Write, cause: &Cause) -> io::Result<()> {
-    let since = cause
-        .since_seconds
-        .map_or(String::new(), |seconds| format!(", for {}", seconds_for_people(seconds)));
-    writeln!(out, "{}{since}", harmless(&cause.what))?;
+    writeln!(out, "{}{}", harmless(&cause.what), cause.since())?;
     match (cause.count, cause.clip) {
         (Some(1), Some(clip)) => writeln!(out, "  holds:  clip {clip}")?,
         (Some(count), Some(clip)) => writeln!(out, "  holds:  {count} clips, the first is {clip}")?,

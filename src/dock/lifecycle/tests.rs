@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::clip::{ClipId, Delivery, Fact, Generation, SealedFile, SealedName, Source, State};
+use crate::clip::{ClipId, Delivery, Fact, SealedFile, Source, State, examples};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -13,13 +13,7 @@ fn clip() -> Clip {
     Clip {
         id: ClipId(1),
         source: Some(Source { folder: PathBuf::from("/srv/dock"), path: PathBuf::from("a.mp4") }),
-        generation: Generation {
-            device_number: 1,
-            inode_number: 2,
-            size_bytes: 3,
-            modified_ns: 4,
-            changed_ns: 5,
-        },
+        generation: examples::generation(2),
         plaintext: Plaintext::Present,
         seen_at: Timestamp(0),
         settled_at: Some(Timestamp(1)),
@@ -33,13 +27,10 @@ fn clip() -> Clip {
 
 fn sealed() -> Clip {
     let sealed = SealedFile {
-        name: SealedName([1; 32]),
         size_bytes: 4,
         commitment: [2; 32],
         sealed_at: Timestamp(2),
-        reread: false,
-        in_spool: true,
-        keyring_revision: None,
+        ..examples::sealed(1)
     };
     Clip { sealed: Some(sealed), ..clip() }
 }

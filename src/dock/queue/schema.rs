@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::{Beginning, QueueError, amounts, log};
 use crate::clip::to_hex;
-use crate::edge::{clock, fs};
+use crate::edge::{clock, durable, fs};
 
 /// `dks1`: marks the file as a queue of dockseal (SQLite file format §1.3).
 const APPLICATION_ID: i64 = 0x646b_7331;
@@ -288,11 +288,7 @@ fn suspect(path: &Path) -> PathBuf {
 pub(super) fn check_in_use(path: &Path) -> Result<(), QueueError> {
     let checked = open_to_read(path).and_then(|connection| check(&connection));
     if checked.as_ref().is_err_and(QueueError::is_damage) {
-        let mark = || {
-            fs::sync(&fs::create_over(&suspect(path))?)?;
-            fs::sync_folder(path.parent().unwrap_or(Path::new("/")))
-        };
-        mark().map_err(QueueError::Create)?;
+        durable::replace(&suspect(path), b"").map_err(QueueError::Create)?;
     }
     checked
 }

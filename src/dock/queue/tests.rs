@@ -1,11 +1,11 @@
 //! Tests of the queue against a real database file.
 
 use super::*;
-use crate::clip::{Evidence, Receipt, SealedName, Source, State};
+use crate::clip::{Evidence, Receipt, Source, State, examples};
 use crate::hold::{Hold, Reason, Until};
 
 fn generation(inode_number: u64) -> Generation {
-    Generation { device_number: 1, inode_number, size_bytes: 3, modified_ns: -4, changed_ns: 5 }
+    Generation { modified_ns: -4, ..examples::generation(inode_number) }
 }
 
 fn source(path: &str) -> Source {
@@ -13,15 +13,7 @@ fn source(path: &str) -> Source {
 }
 
 fn sealed(byte: u8) -> SealedFile {
-    SealedFile {
-        name: SealedName([byte; 32]),
-        size_bytes: 200,
-        commitment: [7; 32],
-        sealed_at: Timestamp(9),
-        reread: true,
-        in_spool: true,
-        keyring_revision: None,
-    }
+    SealedFile { reread: true, ..examples::sealed(byte) }
 }
 
 fn beginning() -> Beginning {

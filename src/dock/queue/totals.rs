@@ -160,7 +160,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip::{Evidence, Generation, Receipt, SealedFile, SealedName, Source, Timestamp};
+    use crate::clip::{Evidence, Receipt, Source, Timestamp, examples};
     use crate::dock::queue::Beginning;
     use crate::hold::{Hold, Reason};
 
@@ -177,26 +177,11 @@ mod tests {
     /// Adds a clip with 3 bytes, which were sealed to 200.
     fn seal(queue: &Queue, reader: &Reader, byte: u8) -> Clip {
         let source = Source { folder: "/srv/dock".into(), path: format!("{byte}").into() };
-        let inode_number = byte.into();
-        let generation = Generation {
-            device_number: 1,
-            inode_number,
-            size_bytes: 3,
-            modified_ns: 0,
-            changed_ns: 0,
-        };
+        let generation = examples::generation(byte.into());
         let clip = Clip::seen(source.clone(), generation, Timestamp(1));
         queue.found_blocking(vec![clip]).expect("found");
         let clip = reader.at(&source).expect("read").expect("there");
-        let sealed = SealedFile {
-            name: SealedName([byte; 32]),
-            size_bytes: 200,
-            commitment: [7; 32],
-            sealed_at: Timestamp(9),
-            reread: false,
-            in_spool: true,
-            keyring_revision: None,
-        };
+        let sealed = examples::sealed(byte);
         let facts = vec![Fact::Settled(Timestamp(1)), Fact::Sealed(sealed)];
         queue.record_blocking(clip.id, facts).expect("sealed");
         clip

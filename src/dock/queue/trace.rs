@@ -152,7 +152,7 @@ fn times(clip: &Clip) -> Vec<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip::{ClipId, Fact, Generation, Plaintext, SealedFile, Source};
+    use crate::clip::{ClipId, Fact, Plaintext, SealedFile, Source, examples};
     use crate::dock::queue::{Beginning, Queue};
     use crate::edge::clock;
     use crate::hold::{Hold, Reason};
@@ -167,13 +167,7 @@ mod tests {
 
     fn find(queue: &Queue, number: i64) -> ClipId {
         let source = Source { folder: "/srv".into(), path: format!("{number}").into() };
-        let generation = Generation {
-            device_number: 1,
-            inode_number: number as u64,
-            size_bytes: 3,
-            modified_ns: 4,
-            changed_ns: 5,
-        };
+        let generation = examples::generation(number as u64);
         let clip = Clip::seen(source, generation, clock::now());
         queue.found_blocking(vec![clip]).expect("found");
         ClipId(number)
@@ -181,13 +175,10 @@ mod tests {
 
     fn sealed(name: u8) -> Fact {
         Fact::Sealed(SealedFile {
-            name: SealedName([name; 32]),
             size_bytes: 7,
             commitment: [name; 32],
             sealed_at: clock::now(),
-            reread: false,
-            in_spool: true,
-            keyring_revision: None,
+            ..examples::sealed(name)
         })
     }
 

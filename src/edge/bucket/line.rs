@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
+use md5::digest::Output;
 use md5::{Digest, Md5};
 use object_store::ClientOptions;
 use object_store::HeaderMap;
@@ -274,7 +275,8 @@ impl Line {
             && head.method() == Method::PUT
             && !head.headers().contains_key("content-md5")
         {
-            let value = BASE64.encode(md5(body.clone()).await).parse().expect("base64");
+            let value =
+                BASE64.encode(digest_of::<Md5>(body.clone()).await).parse().expect("base64");
             head.headers_mut().insert("content-md5", value);
         }
         let promised = head.headers().get("content-md5").and_then(|md5| BASE64.decode(md5).ok());
@@ -341,13 +343,14 @@ impl Line {
     }
 }
 
-async fn md5(mut body: HttpRequestBody) -> [u8; 16] {
-    let mut hash = Md5::new();
-    // The bytes are in memory: no frame is waited for, and none fails.
+/// The digest of a body whose bytes are in memory.
+async fn digest_of<D: Digest>(mut body: HttpRequestBody) -> Output<D> {
+    let mut hash = D::new();
+    // No frame is waited for, and none fails.
     while let Some(Ok(frame)) = body.frame().await {
         hash.update(frame.data_ref().map_or(&[][..], |data| data));
     }
-    hash.finalize().into()
+    hash.finalize()
 }
 
 impl HttpConnector for Line {

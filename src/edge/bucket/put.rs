@@ -13,10 +13,9 @@ use super::line::Promise;
 use super::parts::{Forgetful, Job, Journal, Turn};
 use super::{
     Bucket, BucketError, Cloud, PART_SIZE, Store, WHOLE_SIZE_MAX, blocking, folder, read_block,
-    refill_block,
 };
 use crate::clip::{Evidence, SealedName, to_hex};
-use crate::edge::fs::from_start;
+use crate::edge::fs::{from_start, sha256};
 
 /// A sealed file, and the object that it is to become.
 pub(super) struct Put<'a> {
@@ -133,17 +132,8 @@ impl Bucket {
 
 async fn is_intact(file: &File, name: SealedName) -> Result<bool, BucketError> {
     let mut file = from_start(file).map_err(BucketError::Spool)?;
-    let hashed = blocking(move || {
-        let (mut hash, mut block) = (Sha256::new(), Vec::new());
-        loop {
-            block = refill_block(block, &mut file, PART_SIZE)?;
-            if block.is_empty() {
-                return Ok(SealedName(hash.finalize().into()));
-            }
-            hash.update(&block);
-        }
-    });
-    Ok(hashed.await.map_err(BucketError::Spool)? == name)
+    let hashed = blocking(move || sha256(&mut file)).await.map_err(BucketError::Spool)?;
+    Ok(SealedName(hashed) == name)
 }
 
 /// In parts where the object is larger than one, or was begun so.

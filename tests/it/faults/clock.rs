@@ -5,6 +5,9 @@ use crate::support::seaweed::Seaweed;
 use crate::support::tools::{Tool, needs};
 
 const DAY_SECONDS: i64 = 86_400;
+/// Timers go on as they are: only the day is wrong.
+pub(super) const REAL_TIMERS: [&str; 2] =
+    ["FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
 
 fn clips_arrive_with_a_clock_that_is_off(by: &str, behind: i64) {
     needs!(Weed, Setpriv, Faketime);
@@ -12,8 +15,7 @@ fn clips_arrive_with_a_clock_that_is_off(by: &str, behind: i64) {
     scene.put(SMALL);
     scene.put(LARGE);
     scene.site.dock.start_with(&[], |daemon| {
-        // Timers go on as they are: only the day is wrong.
-        daemon.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+        daemon.envs(REAL_TIMERS.map(|word| word.split_once('=').unwrap()));
         daemon.env("LD_PRELOAD", Tool::Faketime.path()).env("FAKETIME", by);
     });
     scene.arrives();

@@ -5,12 +5,12 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::Instant;
 
+use dockseal::dock::queue::beside;
 use serde_json::Value;
 
-use super::{SMALL, Scene, file, names, words};
+use super::{SMALL, Scene, clock, names, words};
 use crate::support::http_faults::{ALWAYS, Answer, HttpFaults, Which};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::seaweed::Seaweed;
@@ -19,7 +19,7 @@ use crate::support::tools::{Tool, needs};
 use crate::support::{files_beneath, scratch, wait_for};
 
 /// What `status` shows, the code of the cause in `why`, and words of what to do about it.
-struct Named(&'static str, &'static str, &'static str);
+struct Named<'a>(&'a str, &'static str, &'static str);
 
 /// The dock, and a line to its bucket that can break in two ways.
 struct Drill {
@@ -45,7 +45,7 @@ impl Drill {
 
     /// Waits until `status` and `why` say so, and notes how long it took.
     #[track_caller]
-    fn names(&mut self, fault: &str, Named(shown, code, fix): Named) {
+    fn names(&mut self, fault: &str, Named(shown, code, fix): Named<'_>) {
         let (dock, began) = (&self.scene.site.dock, Instant::now());
         wait_for(&format!("{fault}: {shown}"), SOON, || {
             dock.finish(&["status"]).stdout.contains(shown).then_some(())
@@ -76,7 +76,7 @@ impl Drill {
 
     /// The server, or who stands before it, answers so.
     #[track_caller]
-    fn answers(&mut self, fault: &str, answer: Answer, named: Named) {
+    fn answers(&mut self, fault: &str, answer: Answer, named: Named<'_>) {
         self.server.answer_next(ALWAYS, Which::all(), answer);
         self.scene.put(SMALL);
         self.names(fault, named);
@@ -85,7 +85,7 @@ impl Drill {
     }
 
     #[track_caller]
-    fn line(&mut self, fault: &str, broken: Fault, named: Named) {
+    fn line(&mut self, fault: &str, broken: Fault, named: Named<'_>) {
         self.line.set(broken);
         self.scene.put(SMALL);
         self.names(fault, named);
@@ -152,7 +152,7 @@ fn the_dock(drill: &mut Drill) {
     let folder = drill.scene.site.dock.folder();
     let away = folder.with_extension("away");
     std::fs::rename(&folder, &away).unwrap();
-    let gone = Named(folder.to_str().unwrap().to_owned().leak(), "folder", "findmnt");
+    let gone = Named(folder.to_str().unwrap(), "folder", "findmnt");
     drill.names("folder not mounted", gone);
     std::fs::rename(&away, &folder).unwrap();
     drill.is_well("folder not mounted");
@@ -163,9 +163,8 @@ fn the_dock(drill: &mut Drill) {
     drill.is_well("paused");
 
     let preload = format!("LD_PRELOAD={}", Tool::Faketime.path().display());
-    // Timers go on as they are: only the day is wrong.
-    let real_timers = ["FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
-    let off = ["env", real_timers[0], real_timers[1], &preload, "FAKETIME=-1d"];
+    let [one, other] = clock::REAL_TIMERS;
+    let off = ["env", one, other, &preload, "FAKETIME=-1d"];
     drill.restart(&off);
     drill.scene.put(SMALL);
     drill.names("wrong clock", Named("behind", "clock-off", "timedatectl"));
@@ -179,8 +178,8 @@ fn the_dock(drill: &mut Drill) {
     });
     drill.scene.site.dock.stop();
     let queue = drill.scene.site.dock.state_dir().join("queue.db");
-    for beside in ["", "-wal", "-shm"] {
-        let path = format!("{}{beside}", queue.display());
+    std::fs::remove_file(&queue).unwrap();
+    for path in beside(&queue) {
         let _ = std::fs::remove_file(path);
     }
     drill.scene.site.dock.start();
@@ -213,14 +212,8 @@ fn other_servers(drill: &mut Drill) {
     let good = drill.scene.site.choices.clone();
     let port = Seaweed::shared().address.rsplit_once(':').unwrap().1.to_owned();
     let folder = scratch();
-    let hosts = file(&folder, "hosts", "127.0.0.1 localhost\n");
-    let resolver = "nameserver 127.0.0.9\noptions timeout:1 attempts:1\n";
-    let resolver = file(&folder, "resolv.conf", resolver);
-    let shown = |path: &Path| path.to_str().unwrap().to_owned();
-    let (hosts, resolver) = (shown(&hosts), shown(&resolver));
-    let unshare = ["unshare", "--map-root-user", "--mount"];
-    let private = ["sh", "-c", names::PRIVATE_NAMES, "sh", &hosts, &resolver];
-    let private = [&unshare[..], &private[..]].concat();
+    let private = names::without_names(&folder, &["unshare", "--map-root-user", "--mount"]);
+    let private: Vec<&str> = private.iter().map(String::as_str).collect();
     let mut choices = good.clone();
     let options = &mut choices.buckets[0].options;
     options.insert("aws_endpoint".into(), format!("http://bucket.test:{port}"));
@@ -238,7 +231,7 @@ fn other_servers(drill: &mut Drill) {
     drill.scene.put(SMALL);
     let unknown = Named(words::UNKNOWN_AUTHORITY, "bucket-failed", "ca_file");
     drill.names("unknown certificate", unknown);
-    choices.buckets[0].options.insert("ca_file".into(), shown(ca));
+    choices.buckets[0].options.insert("ca_file".into(), ca.to_str().unwrap().into());
     drill.scene.site.dock.reconfigure(&choices);
     drill.restart(&[]);
     drill.is_well("unknown certificate");

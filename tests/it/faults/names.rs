@@ -1,6 +1,6 @@
 //! Whom the dock talks to: names that nobody knows, and certificates of an authority of one's own.
 
-use std::path::Path;
+use tempfile::TempDir;
 
 use super::{SMALL, Scene, file, words};
 use crate::support::scratch;
@@ -8,30 +8,37 @@ use crate::support::seaweed::Seaweed;
 use crate::support::tools::needs;
 
 /// Runs a program with its own `/etc/hosts`, and with a name server that is not there.
-pub(super) const PRIVATE_NAMES: &str =
+const PRIVATE_NAMES: &str =
     r#"mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf && shift 2 && exec "$@""#;
+
+/// Words before a program that then knows the names of `folder`'s file `hosts` alone, which has
+/// none but localhost. `unshare`: how it gets mounts of its own.
+pub(super) fn without_names(folder: &TempDir, unshare: &[&str]) -> Vec<String> {
+    let hosts = file(folder, "hosts", "127.0.0.1 localhost\n");
+    // Nobody listens there, so that asking fails at once.
+    let resolver = "nameserver 127.0.0.9\noptions timeout:1 attempts:1\n";
+    let resolver = file(folder, "resolv.conf", resolver);
+    let paths = [hosts, resolver].map(|path| path.to_str().unwrap().to_owned());
+    let words = [unshare, &["sh", "-c", PRIVATE_NAMES, "sh"]].concat();
+    words.into_iter().map(str::to_owned).chain(paths).collect()
+}
 
 #[test]
 fn a_name_that_is_not_known_is_named_until_it_is() {
     needs!(Weed, Setpriv, Root, Unshare);
     let folder = scratch();
-    let hosts = file(&folder, "hosts", "127.0.0.1 localhost\n");
-    // Nobody listens there, so that asking fails at once.
-    let resolver = "nameserver 127.0.0.9\noptions timeout:1 attempts:1\n";
-    let resolver = file(&folder, "resolv.conf", resolver);
+    let wrapper = without_names(&folder, &["unshare", "--mount"]);
     let port = Seaweed::shared().address.rsplit_once(':').unwrap().1;
     let endpoint = format!("http://bucket.test:{port}");
     let mut scene = Scene::with("names", &endpoint, |bucket| {
         bucket.options.insert("allow_http".into(), "true".into());
     });
-    let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let (hosts_text, resolver) = (text(&hosts), text(&resolver));
-    let wrapper = ["unshare", "--mount", "sh", "-c", PRIVATE_NAMES, "sh", &hosts_text, &resolver];
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
     scene.site.dock.start_with(&wrapper, |_| {});
     scene.put(SMALL);
     scene.names(words::NO_NAME);
     // Written into, not replaced: the mount is of this file.
-    std::fs::write(&hosts, "127.0.0.1 localhost bucket.test\n").unwrap();
+    std::fs::write(folder.path().join("hosts"), "127.0.0.1 localhost bucket.test\n").unwrap();
     scene.arrives();
 }
 

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::clip::{
-    Clip, ClipId, Evidence, Fact, Generation, Receipt, SealedFile, SealedName, Source, Timestamp,
-};
+use crate::clip::{Clip, ClipId, Evidence, Fact, Generation, Receipt, Source, Timestamp, examples};
 use crate::dock::queue::{Beginning, Filter, Held, Queue, read, schema};
 
 const BUCKETS: [&str; 2] = ["a", "b"];
@@ -16,26 +14,12 @@ fn beginning() -> Beginning {
 
 fn clip(number: u8) -> Clip {
     let source = Source { folder: "/srv/dock".into(), path: number.to_string().into() };
-    let generation = Generation {
-        device_number: 1,
-        inode_number: number.into(),
-        size_bytes: 1 << number,
-        modified_ns: 4,
-        changed_ns: 5,
-    };
+    let generation = Generation { size_bytes: 1 << number, ..examples::generation(number.into()) };
     Clip::seen(source, generation, Timestamp(1))
 }
 
 fn sealed(number: u8) -> Fact {
-    Fact::Sealed(SealedFile {
-        name: SealedName([number; 32]),
-        size_bytes: 200,
-        commitment: [7; 32],
-        sealed_at: Timestamp(9),
-        reread: false,
-        in_spool: true,
-        keyring_revision: None,
-    })
+    Fact::Sealed(examples::sealed(number))
 }
 
 fn receipt(bucket: &str) -> Fact {

@@ -1,7 +1,7 @@
 //! Tests of the order of deliveries and of the progress of uploads.
 
 use super::*;
-use crate::clip::{Generation, Receipt, SealedFile, Source};
+use crate::clip::{Receipt, SealedFile, Source, examples};
 use crate::dock::queue::Beginning;
 use crate::edge::bucket::{Part, Upload};
 use crate::hold::{Hold, Reason, Until};
@@ -29,15 +29,7 @@ fn place(count: u8, buckets: &[&str]) -> Place {
 }
 
 fn sealed(byte: u8) -> SealedFile {
-    SealedFile {
-        name: SealedName([byte; 32]),
-        size_bytes: 200,
-        commitment: [7; 32],
-        sealed_at: Timestamp(i64::from(byte)),
-        reread: false,
-        in_spool: true,
-        keyring_revision: None,
-    }
+    SealedFile { sealed_at: Timestamp(i64::from(byte)), ..examples::sealed(byte) }
 }
 
 impl Place {
@@ -48,13 +40,7 @@ impl Place {
 
     fn seal(&self, byte: u8) {
         let source = Source { folder: "/srv/dock".into(), path: format!("{byte}").into() };
-        let generation = Generation {
-            device_number: 1,
-            inode_number: byte.into(),
-            size_bytes: 3,
-            modified_ns: 4,
-            changed_ns: 5,
-        };
+        let generation = examples::generation(byte.into());
         let clip = Clip::seen(source, generation, Timestamp(0));
         self.queue.found_blocking(vec![clip]).expect("found");
         let fact = Fact::Sealed(sealed(byte));

@@ -1,7 +1,7 @@
 //! Tests of what the desk reads of receipts, the spool and what is left.
 
 use super::*;
-use crate::clip::{Evidence, Fact, Generation, Receipt, SealedFile, SealedName, Source};
+use crate::clip::{Evidence, Fact, Receipt, SealedFile, Source, examples};
 use crate::dock::queue::{Beginning, Queue, Sending};
 use crate::edge::bucket::{Part, Upload};
 
@@ -13,13 +13,7 @@ fn queue(count: u8) -> (tempfile::TempDir, Queue, Reader) {
     queue.buckets_are_blocking(vec!["a".into(), "b".into()], Timestamp(0)).expect("configured");
     for number in 1..=count {
         let source = Source { folder: "/srv/dock".into(), path: format!("{number}").into() };
-        let generation = Generation {
-            device_number: 1,
-            inode_number: number.into(),
-            size_bytes: 3,
-            modified_ns: 4,
-            changed_ns: 5,
-        };
+        let generation = examples::generation(number.into());
         let clip = Clip::seen(source, generation, Timestamp(i64::from(number) * 10));
         queue.found_blocking(vec![clip]).expect("found");
         record(&queue, number, Fact::Sealed(sealed(number)));
@@ -30,13 +24,9 @@ fn queue(count: u8) -> (tempfile::TempDir, Queue, Reader) {
 
 fn sealed(number: u8) -> SealedFile {
     SealedFile {
-        name: SealedName([number; 32]),
         size_bytes: u64::from(number) * 1000,
-        commitment: [7; 32],
         sealed_at: Timestamp(i64::from(number) * 1000),
-        reread: false,
-        in_spool: true,
-        keyring_revision: None,
+        ..examples::sealed(number)
     }
 }
 

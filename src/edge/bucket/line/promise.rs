@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http_body_util::BodyExt;
 use object_store::HeaderMap;
 use object_store::client::HttpRequestBody;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use super::super::trouble::{LineError, Trouble};
+use super::digest_of;
 
 /// Travels with a request of `object_store`, which hashes what it sends to S3 anyway: to hash it
 /// here as well would cost more than sealing it did.
@@ -38,7 +38,7 @@ impl Promise {
     ) -> Result<(), LineError> {
         let is_kept = match head.get("x-amz-checksum-sha256") {
             Some(value) => value.as_bytes() == BASE64.encode(self.sha256).as_bytes(),
-            None => sha256(body.clone()).await == self.sha256,
+            None => digest_of::<Sha256>(body.clone()).await[..] == self.sha256,
         };
         if is_kept {
             return Ok(());
@@ -48,18 +48,10 @@ impl Promise {
     }
 }
 
-async fn sha256(mut body: HttpRequestBody) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    // The bytes are in memory: no frame is waited for, and none fails.
-    while let Some(Ok(frame)) = body.frame().await {
-        hash.update(frame.data_ref().map_or(&[][..], |data| data));
-    }
-    hash.finalize().into()
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use sha2::Digest;
 
     use super::*;
 

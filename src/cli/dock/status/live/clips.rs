@@ -71,18 +71,12 @@ fn what_now(clip: &Clip, uploads: &[Sent]) -> (Tone, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip::{Generation, SealedFile, SealedName, Source};
+    use crate::clip::{Generation, SealedFile, Source, examples};
     use crate::hold::Reason;
 
     fn clip(number: i64, hold: Option<Until>) -> Clip {
         let source = Source { folder: "/srv/dock".into(), path: format!("{number}.mp4").into() };
-        let generation = Generation {
-            device_number: 1,
-            inode_number: 2,
-            size_bytes: 1 << 20,
-            modified_ns: 4,
-            changed_ns: 5,
-        };
+        let generation = Generation { size_bytes: 1 << 20, ..examples::generation(2) };
         let hold = hold.map(|until| Hold {
             until,
             ..Hold::for_operator(Reason::Unreadable, "x", Timestamp(0))
@@ -92,15 +86,8 @@ mod tests {
     }
 
     fn sealed(clip: Clip) -> Clip {
-        let sealed = SealedFile {
-            name: SealedName([7; 32]),
-            size_bytes: 1000,
-            commitment: [7; 32],
-            sealed_at: Timestamp(0),
-            reread: false,
-            in_spool: true,
-            keyring_revision: None,
-        };
+        let sealed =
+            SealedFile { size_bytes: 1000, sealed_at: Timestamp(0), ..examples::sealed(7) };
         Clip { sealed: Some(sealed), ..clip }
     }
 
