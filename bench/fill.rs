@@ -9,7 +9,7 @@ use std::path::Path;
 
 use dockseal::clip::{
     Clip, ClipId, Evidence, Fact, Generation, Plaintext, Receipt, SealedFile, SealedName, Source,
-    Timestamp,
+    State, Timestamp,
 };
 use dockseal::dock::queue::Queue;
 use dockseal::dock::spool::Spool;
@@ -57,6 +57,12 @@ fn main() -> Result<()> {
             .block_on(join_all(recorded))
             .into_iter()
             .collect::<std::result::Result<Vec<_>, _>>()?;
+        // As the agent does, which looks at each once more.
+        for state in [State::Sealed, State::Erased] {
+            let due = queue.reader()?.due(state, Timestamp(i64::MAX), BATCH as u64)?;
+            let due = due.into_iter().map(|due| (due, None)).collect();
+            runtime.block_on(queue.postpone(due))?;
+        }
     }
     Ok(())
 }

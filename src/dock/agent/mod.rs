@@ -221,7 +221,9 @@ impl Agent {
             let rest = folder_due.map_or(round, |due| due.saturating_duration_since(now));
             // A round begun just before the watchdog is due must not sleep for a whole one more.
             let told = self.told.map_or(round, |told| now.saturating_duration_since(told));
-            let rest = rest.min(round.saturating_sub(told));
+            // What was put off may have hidden what is due.
+            let rest =
+                if started > 0 { Duration::ZERO } else { rest.min(round.saturating_sub(told)) };
             // In this order, so that a simulation does the same each time. Nobody starves: hints
             // are taken in every round.
             tokio::select! {
@@ -310,7 +312,6 @@ impl Agent {
                 }
             }
             if !postponed.is_empty() {
-                // More may be due behind them: the loop goes round at once.
                 started += postponed.len();
                 self.context.queue.postpone(postponed).await?;
             }

@@ -18,6 +18,8 @@ const USER_VERSION_MIN: i64 = 1;
 /// A larger queue is checked while it is used: all of it is read for that, which takes seconds for
 /// a million clips, and minutes where it lies on a memory card.
 const CHECKED_FIRST_BYTES_MAX: u64 = 64 << 20;
+/// More than there are: each keeps a few KiB.
+const STATEMENT_COUNT_MAX: usize = 128;
 
 /// `clip.due_at` says when the agent should look again: NULL is never. It is only a hint; all rows
 /// that are not done are looked at after a start. `clip.version` counts the changes of a row.
@@ -322,8 +324,11 @@ fn open_from(path: &Path, version_min: i64) -> Result<Connection, QueueError> {
 }
 
 /// A statement is planned once, not again for each value that is bound to it: a partial index with
-/// `IS NOT NULL` makes SQLite look into every one. It was a seventh of the daemon's time.
+/// `IS NOT NULL` makes SQLite look into every one. It was a seventh of the daemon's time. Nor again
+/// because others were used since: a round of the loop alone has more than the 16 that are kept by
+/// default.
 fn plan_once(connection: &Connection) -> Result<(), QueueError> {
+    connection.set_prepared_statement_cache_capacity(STATEMENT_COUNT_MAX);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
