@@ -320,7 +320,9 @@ impl Episode {
             let state = &mut *self.world.state();
             state.tried("recovered twice");
             let disk = (take(&mut state.is_full), take(&mut state.reads_fail));
-            (state.crash_in.take(), state.sync_fails_in.take(), disk)
+            // Nobody pulls a card between the two, either.
+            let between = state.interferes_in.take();
+            (state.crash_in.take(), state.sync_fails_in.take(), between, disk)
         };
         let mut rows = Vec::new();
         for _ in 0..2 {
@@ -333,9 +335,17 @@ impl Episode {
         }
         {
             let state = &mut *self.world.state();
-            (state.crash_in, state.sync_fails_in, (state.is_full, state.reads_fail)) = armed;
+            let (crash_in, sync_fails_in, interferes_in, (is_full, reads_fail)) = armed;
+            (state.crash_in, state.sync_fails_in) = (crash_in, sync_fails_in);
+            state.interferes_in = interferes_in;
+            (state.is_full, state.reads_fail) = (is_full, reads_fail);
         }
-        if rows[0] == rows[1] { Ok(()) } else { Err("recovering twice differs".to_owned()) }
+        let differs = rows[0].iter().zip(&rows[1]).find(|(once, twice)| once != twice);
+        match differs {
+            Some((once, twice)) => Err(format!("recovering twice differs: {once:?}, {twice:?}")),
+            None if rows[0].len() == rows[1].len() => Ok(()),
+            None => Err("recovering twice finds other clips".to_owned()),
+        }
     }
 
     /// All rows of the queue, oldest first.
