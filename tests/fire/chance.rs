@@ -42,6 +42,7 @@ impl Tally {
             "fire: {what}: tried {tried}, losses 0, duplicates {duplicates}, wrong erasures 0, \
              not reached {missed}, {seconds} s, seed {seed}"
         ));
+        assert!(missed <= tried / 3, "{what}: too many of the faults never struck");
     }
 }
 

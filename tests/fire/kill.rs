@@ -97,16 +97,30 @@ fn points(random: &mut Random, place: Place, count: usize) -> Vec<Point> {
     points
 }
 
+/// Runs a command of the desk twice, and kills it at a call each time.
+fn kill_twice(scene: &Scene, command: &str, calls: [u64; 2]) -> Tally {
+    let mut tally = Tally::default();
+    for at in calls {
+        let struck = run(scene, Place::Folder, &[command], Some(at)).struck.is_some();
+        *(if struck { &mut tally.tried } else { &mut tally.missed }) += 1;
+    }
+    tally
+}
+
+/// Runs a command of the desk whole, and draws of its calls where to kill it first, where again,
+/// and a seed.
+fn points_of(scene: &Scene, command: &str, random: &mut Random) -> Vec<(u64, u64, u64)> {
+    let calls = run(scene, Place::Folder, &[command], None).calls.len() as u64;
+    let points = random.sample(calls, depth(12, 2 * calls as usize));
+    points.into_iter().map(|at| (at, random.below(calls), random.next())).collect()
+}
+
 /// `dockseal init` that is killed twice, is done again, and the dock works.
 fn kill_init_at(&(at, again_at, seed): &(u64, u64, u64)) -> Tally {
     let mut scene = Scene::bare(Random::of(seed), Place::Folder, |_| {});
     scene.put_three();
-    let mut tally = Tally::default();
     let text = format!("init, call {at}, then {again_at}, seed {seed}");
-    for at in [at, again_at] {
-        let struck = run(&scene, Place::Folder, &["init"], Some(at)).struck.is_some();
-        *(if struck { &mut tally.tried } else { &mut tally.missed }) += 1;
-    }
+    let tally = kill_twice(&scene, "init", [at, again_at]);
     let init = scene.site.dock.finish(&["init"]);
     assert_eq!(init.code, 0, "{text}: {init:?}");
     let last = scene.site.dock.run_until_idle();
@@ -121,10 +135,7 @@ fn init_killed_before_any_call_can_be_done_again() {
     let mut random = Random::new();
     let seed = random.seed();
     let scene = Scene::bare(random.clone(), Place::Folder, |_| {});
-    let calls = run(&scene, Place::Folder, &["init"], None).calls.len() as u64;
-    let points = random.sample(calls, depth(12, 2 * calls as usize));
-    let points: Vec<_> =
-        points.into_iter().map(|at| (at, random.below(calls), random.next())).collect();
+    let points = points_of(&scene, "init", &mut random);
     on_two_cores(&points, kill_init_at).print("kill points of init", began, seed);
 }
 
@@ -132,12 +143,8 @@ fn init_killed_before_any_call_can_be_done_again() {
 fn kill_close_at(&(at, again_at, seed): &(u64, u64, u64)) -> Tally {
     let scene = Scene::new(Random::of(seed), Place::Folder);
     assert_eq!(scene.site.dock.run_until_idle().code, 0);
-    let mut tally = Tally::default();
     let text = format!("close, call {at}, then {again_at}, seed {seed}");
-    for at in [at, again_at] {
-        let struck = run(&scene, Place::Folder, &["close"], Some(at)).struck.is_some();
-        *(if struck { &mut tally.tried } else { &mut tally.missed }) += 1;
-    }
+    let tally = kill_twice(&scene, "close", [at, again_at]);
     let close = scene.site.dock.finish(&["close"]);
     assert_eq!(close.code, 0, "{text}: {close:?}");
     let log = scene.site.dock.json(&["log", "-n", "1000"]);
@@ -156,10 +163,7 @@ fn close_killed_before_any_call_goes_on_and_ends_the_log_once() {
     let seed = random.seed();
     let scene = Scene::new(Random::of(random.next()), Place::Folder);
     assert_eq!(scene.site.dock.run_until_idle().code, 0);
-    let calls = run(&scene, Place::Folder, &["close"], None).calls.len() as u64;
-    let points = random.sample(calls, depth(12, 2 * calls as usize));
-    let points: Vec<_> =
-        points.into_iter().map(|at| (at, random.below(calls), random.next())).collect();
+    let points = points_of(&scene, "close", &mut random);
     on_two_cores(&points, kill_close_at).print("kill points of close", began, seed);
 }
 
@@ -170,7 +174,8 @@ fn a_dock_killed_before_any_call_loses_nothing() {
     let mut random = Random::new();
     let seed = random.seed();
     say(&format!("fire: kill points: seed {seed}"));
-    let count = depth(300, 2000);
+    // More than the 300 and 2,000 that are promised: some calls do not come a second time.
+    let count = depth(310, 2050);
     let s3 = count / (FOLDERS_TO_ONE_S3 + 1);
     let mut all = points(&mut random, Place::S3, s3);
     all.extend(points(&mut random, Place::Folder, count - s3));

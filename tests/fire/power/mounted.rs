@@ -1,7 +1,17 @@
 //! File systems on loop devices, and the leftovers of a killed test.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+use crate::support::wait_for;
+
+/// Longer than another test, or a build, keeps a mount namespace of its own.
+const RELEASED_WITHIN: Duration = Duration::from_secs(900);
 
 /// What the block device asks for at once. FUSE would split larger requests, and where only the
 /// second half fails, the loop driver takes the short answer for a success.
@@ -55,9 +65,20 @@ impl Attached {
                 }
                 Err(error) => said = error,
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
         panic!("no loop device for {}: {said}", file.display());
+    }
+
+    /// Waits until no file system of it is mounted, not in any mount namespace either: one that
+    /// was begun meanwhile has a copy of each mount, which keeps the file system alive with all
+    /// that it remembers. Mounted again, it would not look at the disk.
+    #[track_caller]
+    pub fn wait_until_free(&self) {
+        let exclusive = i32::try_from(OFlags::EXCL.bits()).expect("a flag");
+        wait_for("whoever has a copy of our mounts", RELEASED_WITHIN, || {
+            OpenOptions::new().read(true).custom_flags(exclusive).open(&self.0).ok()
+        });
     }
 }
 

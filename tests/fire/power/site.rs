@@ -221,6 +221,7 @@ impl PoweredSite {
     /// Lets the disks hold something else, and mounts them.
     pub fn hold_and_mount(&mut self, images: Vec<Image>) -> Result<(), String> {
         self.mounted.clear();
+        self.devices.iter().for_each(Attached::wait_until_free);
         self.disks.hold(images);
         self.mount()
     }
