@@ -110,6 +110,8 @@ fn five_answers_make_a_dock_whose_test_clip_is_in_the_bucket() {
     site.dock.run_until_idle().expect_code(0);
     let again = site.dock.finish(&["init", "--prove"]).expect_code(0).stdout;
     assert!(again.contains("test clip 3 was sealed, stored and erased"), "{again}");
+    let refused = site.dock.finish(&["init", "--prove", "--drill", "1s"]).expect_code(10).stderr;
+    assert!(refused.contains("without a keyring"), "{refused}");
     assert_eq!(site.opened().len(), 3);
     site.dock.finish(&["status"]).expect_code(0);
 

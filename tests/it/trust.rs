@@ -1,6 +1,8 @@
 //! From a root key to an audit, with the three programs alone and a real S3 server.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -154,6 +156,9 @@ fn a_clip_is_authentic_from_its_dock_to_the_desk_and_the_audit_needs_no_secret()
     force.drill();
     force.dock.run_until_idle().expect_code(0);
     assert!(force.dock.json(&["status"])["standing"]["drilled_seconds"].is_null());
+    let waits = ["init", "--prove", "--drill", "10m"];
+    let closed = force.dock.finish(&waits).expect_code(3).stdout;
+    assert!(closed.contains("this dock may not read the authority's receipts"), "{closed}");
     force.audit(&[&force.url, "--full"]).expect_code(0);
 }
 
@@ -243,6 +248,25 @@ fn a_dock_that_may_read_it_shows_when_its_clips_were_last_proven_to_open() {
     assert!(force.dock.json(&["status"])["standing"]["drilled_seconds"].is_u64());
     let check = force.dock.finish(&["check"]).stdout;
     assert!(check.contains("`keyring` may be read"), "{check}");
+}
+
+#[test]
+fn a_test_clip_is_confirmed_by_the_authoritys_drill() {
+    let bucket = scratch();
+    let force = Force::new(BucketConfig::folder(bucket.path()), vec![], "");
+    force.seal("a.mp4", b"a clip");
+    force.drill();
+    // A drill of other clips confirms nothing.
+    let late = force.dock.finish(&["init", "--prove", "--drill", "1s"]).expect_code(3).stdout;
+    assert!(late.contains("not confirmed: no drill of this clip within 1s\n"), "{late}");
+    let mut proving = force.dock.command(&["init", "--prove", "--drill", "10m"]);
+    let mut proving = proving.stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(proving.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().starts_with("waiting for its receipt, 10m 0s")));
+    force.drill();
+    let last = said.map(Result::unwrap).collect::<Vec<_>>().join("\n");
+    assert!(last.starts_with("confirmed: the authority opened the test clip, 2"), "{last}");
+    assert!(proving.wait().unwrap().success());
 }
 
 #[test]

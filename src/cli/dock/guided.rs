@@ -11,6 +11,7 @@ use std::process::Command;
 
 use clap::Args;
 
+use super::status::CLOCK_WRONG_SECONDS;
 use super::{daemon, load, prove};
 use crate::cli::{Complaint, Exit};
 use crate::clip::printable;
@@ -21,8 +22,6 @@ use draft::Draft;
 
 /// Time servers that are asked before it is given up.
 const SERVER_COUNT_MAX: usize = 3;
-/// A difference from which on it is told.
-const CLOCK_WRONG_SECONDS: u64 = 60;
 
 #[derive(Args)]
 pub(super) struct InitArguments {
@@ -32,6 +31,9 @@ pub(super) struct InitArguments {
     /// Send a test clip the whole way, as --guided does at its end
     #[arg(long, conflicts_with = "guided")]
     prove: bool,
+    /// With --prove: wait so long, such as 15m, for a drill of the authority that opened the clip
+    #[arg(long, value_name = "TIME", requires = "prove")]
+    drill: Option<String>,
     /// With --guided: where queue and spool are to lie
     #[arg(long, value_name = "DIR", default_value = "/var/lib/dockseal")]
     state_dir: PathBuf,
@@ -43,7 +45,9 @@ pub(super) struct InitArguments {
 pub(super) fn init(path: &Path, arguments: &InitArguments) -> Result<Exit, Complaint> {
     match arguments {
         InitArguments { guided: true, .. } => guided(path, arguments),
-        InitArguments { prove: true, .. } => prove::prove(&daemon::prepare(path)?),
+        InitArguments { prove: true, drill, .. } => {
+            prove::prove(&daemon::prepare(path)?, drill.as_deref())
+        }
         _ => daemon::init(path, &load(path)?),
     }
 }

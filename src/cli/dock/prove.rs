@@ -2,24 +2,37 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::clips::holds;
 use super::daemon::{Bar, run_agent};
+use super::limit::for_seconds;
 use super::why::Cause;
 use super::{agent_complaint, log, open, queue_complaint};
-use crate::cli::{Complaint, Exit};
-use crate::clip::{Clip, State, Timestamp, harmless};
-use crate::dock::agent::{self, RunUntil};
-use crate::dock::config::{Config, EraseWhen, Watch};
+use crate::cli::{Complaint, Exit, seconds_for_people};
+use crate::clip::{Clip, SealedName, State, Timestamp, harmless};
+use crate::dock::agent::{self, RunUntil, newest_drill};
+use crate::dock::config::{Config, EraseWhen, Keys, Watch};
+use crate::dock::push::Buckets;
 use crate::dock::queue::{Filter, QueueError};
+use crate::edge::bucket::BucketError;
+use crate::edge::clock::Instant;
 use crate::edge::{clock, durable, fs};
 use crate::hold::{Hold, Until};
+use crate::note::VerifierKey;
 
 /// How the name of a test clip begins: the authority's list shows it, and nobody takes it for
 /// evidence.
 const NAME: &str = "dockseal-test-clip";
 
-pub(super) fn prove(config: &Config) -> Result<Exit, Complaint> {
+/// How often it is looked for a drill's receipt.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+pub(super) fn prove(config: &Config, drill: Option<&str>) -> Result<Exit, Complaint> {
+    let awaited = match drill {
+        Some(patience) => Some((authority(config)?, for_seconds(patience)?)),
+        None => None,
+    };
     let clip = pass(config)?;
     let mut out = io::stdout().lock();
     let id = clip.id;
@@ -46,15 +59,81 @@ pub(super) fn prove(config: &Config) -> Result<Exit, Complaint> {
         writeln!(out, "  dockseal-authority drill {} --keyring KEYRING \\", bucket.url)?;
         writeln!(out, "    -i FILE --signing-key ROOT.key")?;
     }
-    let drilled = open(config)?.drilled().map_err(|error| queue_complaint(config, &error))?;
-    match drilled.filter(|at| *at >= clip.seen_at) {
-        Some(at) => writeln!(out, "its receipt of {at} is there: clips of this dock open")?,
-        None => writeln!(
-            out,
-            "where this dock may read its receipt, `dockseal status` shows it within an hour"
-        )?,
+    let (Some((authority, seconds)), Some(sealed)) = (awaited, &clip.sealed) else {
+        let shown = "`dockseal status` shows it within an hour";
+        writeln!(out, "where this dock may read its receipt, {shown}")?;
+        return Ok(Exit::Ok);
+    };
+    let patience = seconds_for_people(seconds);
+    writeln!(out, "waiting for its receipt, {patience} at most; Ctrl-C: it may come later")?;
+    out.flush()?;
+    match wait_for_drill(config, authority, sealed.name, Duration::from_secs(seconds))? {
+        Heard::Opened(at) => writeln!(out, "confirmed: the authority opened the test clip, {at}")?,
+        Heard::MayNotRead => {
+            writeln!(out, "not confirmed here: this dock may not read the authority's receipts")?;
+            return Ok(Exit::Partial);
+        }
+        Heard::Nothing => {
+            writeln!(out, "not confirmed: no drill of this clip within {patience}")?;
+            return Ok(Exit::Partial);
+        }
     }
     Ok(Exit::Ok)
+}
+
+/// Whose drills count.
+fn authority(config: &Config) -> Result<&VerifierKey, Complaint> {
+    match &config.keys {
+        Keys::Keyring { authority, .. } => Ok(authority),
+        Keys::Here(_) => {
+            let message = "without a keyring it cannot be told whose drill it was";
+            Err(Complaint::text(Exit::Config, message)
+                .hint("leave out --drill, or have `authority` and `keyring` in the config"))
+        }
+    }
+}
+
+/// What came of waiting for a drill.
+enum Heard {
+    /// It opened the clip, at this time of the authority's clock.
+    Opened(jiff::Timestamp),
+    /// No bucket lets the dock read it.
+    MayNotRead,
+    /// The time was over.
+    Nothing,
+}
+
+/// Waits for a receipt that names the clip as the newest of those that were opened.
+fn wait_for_drill(
+    config: &Config,
+    authority: &VerifierKey,
+    clip: SealedName,
+    patience: Duration,
+) -> Result<Heard, Complaint> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Complaint::new(Exit::Failed, "cannot start the network", &error))?;
+    let (opened, began) = (Buckets::default(), Instant::now());
+    loop {
+        let mut refusals = 0;
+        for bucket in &config.buckets {
+            let looked = runtime.block_on(async {
+                newest_drill(&opened.open(bucket)?, &config.dock, authority).await
+            });
+            match looked {
+                Ok(Some(drill)) if drill.newest == clip => return Ok(Heard::Opened(drill.at)),
+                Err(BucketError::Refused(_)) => refusals += 1,
+                Ok(_) | Err(_) => {}
+            }
+        }
+        if refusals == config.buckets.len() {
+            return Ok(Heard::MayNotRead);
+        }
+        if began.elapsed() >= patience {
+            return Ok(Heard::Nothing);
+        }
+        std::thread::sleep(INTERVAL);
+    }
 }
 
 /// Puts a test clip into a folder of its own, and runs until nothing is left to do.

@@ -20,13 +20,13 @@ use crate::dock::keys::{Look, Offer};
 use crate::dock::limits::rates;
 use crate::dock::publish::{Edition, PublishError, publish};
 use crate::dock::queue::Counted;
-use crate::edge::bucket::BucketError;
+use crate::edge::bucket::{Bucket, BucketError};
 use crate::edge::clock::{self, Instant};
 use crate::edge::durable;
 use crate::edge::work::blocking;
 use crate::error::chain;
 use crate::hold::Reason;
-use crate::note::NOTE_SIZE_MAX;
+use crate::note::{NOTE_SIZE_MAX, VerifierKey};
 
 /// The shortest time between two editions of the log: each costs a few requests a bucket. For a
 /// bucket that did not take the last one it doubles each time.
@@ -307,18 +307,28 @@ async fn publish_to(
 async fn look_for_drill(context: &Context, config: &BucketConfig) -> Result<(), AgentError> {
     let Ok(bucket) = context.buckets.open(config) else { return Ok(()) };
     let Some(keyring) = context.keys.keyring() else { return Ok(()) };
-    let dock = &context.config.dock;
-    let Ok(receipt) = bucket.read_all(&newest_key(dock), RECEIPT_SIZE_MAX).await else {
-        return Ok(());
+    match newest_drill(&bucket, &context.config.dock, &keyring.authority).await {
+        Ok(Some(drill)) => Ok(context.queue.drilled(Timestamp(drill.at.as_millisecond())).await?),
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+/// The receipt of the last drill of a dock, where this authority left one and it may be read.
+pub async fn newest_drill(
+    bucket: &Bucket,
+    dock: &str,
+    authority: &VerifierKey,
+) -> Result<Option<Drill>, BucketError> {
+    let receipt = match bucket.read_all(&newest_key(dock), RECEIPT_SIZE_MAX).await {
+        Ok(receipt) => receipt,
+        Err(BucketError::Missing) => return Ok(None),
+        Err(error) => return Err(error),
     };
-    match Drill::verify(&receipt, &keyring.authority) {
-        Ok(drill) if drill.dock == *dock => {
-            Ok(context.queue.drilled(Timestamp(drill.at.as_millisecond())).await?)
-        }
-        Ok(_) => Ok(()),
+    match Drill::verify(&receipt, authority) {
+        Ok(drill) => Ok(Some(drill).filter(|drill| drill.dock == dock)),
         Err(error) => {
-            tracing::warn!(bucket = config.name, "a drill's receipt is of no use: {error}");
-            Ok(())
+            tracing::warn!(dock, "a drill's receipt is of no use: {error}");
+            Ok(None)
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::edge::{fs, systemd};
 use crate::envelope::selftest;
 use crate::hold::{Hold, Reason};
 use account::Ledger;
+pub use account::newest_drill;
 pub use closing::{
     Arrived, Closed, Closing, Ending, FolderTrouble, Hindrance, LastWord, Stays, Survey,
 };
