@@ -105,7 +105,11 @@ pub fn conclude(program: &str, result: Result<Exit, Complaint>) -> ExitCode {
 
 /// Prints an error and its hint on standard error; for commands that go on after one.
 pub fn complain(program: &str, complaint: &Complaint) {
-    let mut err = io::stderr().lock();
+    complain_to(&mut io::stderr().lock(), program, complaint);
+}
+
+/// As [`complain`], on another's standard error.
+fn complain_to(err: &mut impl Write, program: &str, complaint: &Complaint) {
     // Nowhere is left to say that standard error is closed.
     let _ = writeln!(err, "{program}: error: {}", harmless(&complaint.message));
     if let Some(hint) = &complaint.hint {

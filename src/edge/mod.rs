@@ -5,6 +5,8 @@ pub mod clock;
 pub mod credentials;
 pub mod durable;
 pub mod fs;
+#[cfg(feature = "dock")]
+pub mod handover;
 pub mod limit;
 #[cfg(feature = "dock")]
 pub mod monitor;

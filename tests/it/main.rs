@@ -17,6 +17,7 @@ mod close;
 mod commands;
 mod contract;
 mod control;
+mod control_socket;
 mod copy;
 mod corpus;
 mod custody;

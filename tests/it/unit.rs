@@ -13,6 +13,9 @@ use crate::support::seaweed::{Login, Seaweed};
 use crate::support::site::our_keys;
 use crate::support::tools::needs;
 
+const UNITS: [&str; 3] =
+    ["dockseal.service", "dockseal-control.socket", "dockseal-control@.service"];
+
 fn copy(from: &str, to: &Path) {
     std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(from), to.join(file_name(from)))
         .unwrap();
@@ -32,7 +35,9 @@ fn prepare(here: &Path, server: &Seaweed, url: &str) {
     for folder in ["systemd", "systemd/sysusers.d", "systemd/tmpfiles.d", "clips"] {
         std::fs::create_dir(here.join(folder)).unwrap();
     }
-    copy("systemd/dockseal.service", &here.join("systemd"));
+    for unit in UNITS {
+        copy(&format!("systemd/{unit}"), &here.join("systemd"));
+    }
     for folder in ["sysusers.d", "tmpfiles.d"] {
         copy(&format!("systemd/{folder}/dockseal.conf"), &here.join("systemd").join(folder));
     }
@@ -81,6 +86,11 @@ fn the_unit_lets_the_dock_do_its_whole_job_and_nothing_else() {
         "started",
         "whole-job",
         "answers-a-monitor",
+        "an-operator-sees",
+        "an-operator-steers",
+        "an-operator-gives-nothing-up",
+        "nobody-else-is-let-in",
+        "operators-are-named",
         "restarted-after-kill",
         "works-after-kill",
         "restarted-by-watchdog",

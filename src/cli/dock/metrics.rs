@@ -28,6 +28,13 @@ pub(super) struct MetricsArguments {
     textfile: Option<PathBuf>,
 }
 
+impl MetricsArguments {
+    /// Whether a file is written.
+    pub(super) fn writes(&self) -> bool {
+        self.textfile.is_some()
+    }
+}
+
 /// Prints the figures, or writes them to a file.
 pub(super) fn metrics(config: &Config, arguments: &MetricsArguments) -> Result<Exit, Complaint> {
     let text = text_of(config, &open(config)?).map_err(|error| queue_complaint(config, &error))?;

@@ -4,6 +4,7 @@ mod check;
 mod clips;
 mod close;
 mod control;
+mod control_socket;
 mod custody;
 mod daemon;
 mod demo;
@@ -35,6 +36,11 @@ use crate::edge::fs;
 
 /// Where the config lies unless told otherwise.
 const CONFIG_DEFAULT: &str = "/etc/dockseal/dockseal.toml";
+/// What who may not read the dock's files can do.
+const AS_ITS_USER: &str = "run it as the daemon's user: runuser -u dockseal -- dockseal …";
+/// What a kernel without openat2 lacks.
+const NEEDS_OPENAT2: &str =
+    "Linux 5.6 or newer is needed: uname -r; or does a filter of system calls hide it?";
 /// The fewest digits of a sealed name that name a clip.
 const NAME_DIGITS_MIN: usize = 4;
 
@@ -126,6 +132,39 @@ enum Command {
         #[arg(required = true)]
         clips: Vec<String>,
     },
+    /// Answer a member of group dockseal-ops; dockseal-control.socket starts it
+    #[command(hide = true)]
+    Control,
+}
+
+impl Command {
+    /// Whether the group dockseal-ops may have it done over the control socket: nothing that gives
+    /// a clip up, allows erasing, ends the log or writes to a path that is named.
+    fn is_for_operators(&self) -> bool {
+        match self {
+            Command::Check { .. }
+            | Command::Eject(_)
+            | Command::Limit(_)
+            | Command::List(_)
+            | Command::Log(_)
+            | Command::Pause(_)
+            | Command::Prioritise(_)
+            | Command::Resume(_)
+            | Command::Retry { .. }
+            | Command::Show { .. }
+            | Command::Status(_)
+            | Command::Wait(_)
+            | Command::Why(_) => true,
+            Command::Metrics(arguments) => !arguments.writes(),
+            Command::Acknowledge
+            | Command::Close(_)
+            | Command::Control
+            | Command::Demo { .. }
+            | Command::Forget { .. }
+            | Command::Init(_)
+            | Command::Run { .. } => false,
+        }
+    }
 }
 
 /// The command line, for man pages and completions.
@@ -144,7 +183,11 @@ pub fn run() -> ExitCode {
             return exit.into();
         }
     };
-    conclude("dockseal", dispatch(&arguments))
+    match control_socket::hand_over(&arguments) {
+        None => conclude("dockseal", dispatch(&arguments)),
+        Some(Ok(code)) => code.into(),
+        Some(Err(complaint)) => conclude("dockseal", Err(complaint)),
+    }
 }
 
 fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
@@ -170,6 +213,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Complaint> {
         Command::Acknowledge => custody::acknowledge(&load(config)?),
         Command::Close(arguments) => close::close(&load(config)?, arguments),
         Command::Forget { clips } => clips::forget(&load(config)?, clips),
+        Command::Control => control_socket::serve(config),
     }
 }
 
@@ -181,6 +225,7 @@ fn load(path: &Path) -> Result<Config, Complaint> {
             std::io::ErrorKind::NotFound => {
                 "name it with --config or $DOCKSEAL_CONFIG; to try without one: dockseal demo"
             }
+            std::io::ErrorKind::PermissionDenied => AS_ITS_USER,
             _ => "the daemon runs as user `dockseal`; it must be able to read it",
         };
         Complaint::new(Exit::Config, format!("cannot read the config {shown}"), &error).hint(hint)
@@ -216,9 +261,7 @@ fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
     let exit = if error.is_of_the_disk() { Exit::Failed } else { Exit::Config };
     let complaint = Complaint::new(exit, format!("cannot use the queue {path}"), error);
     match error {
-        QueueError::Closed(_) => {
-            complaint.hint("run it as the daemon's user: runuser -u dockseal -- dockseal …")
-        }
+        QueueError::Closed(_) => complaint.hint(AS_ITS_USER),
         QueueError::Missing if Spool::is_in(&config.state_dir) => complaint
             .hint("it was lost: the daemon begins a new one from the spool when it is started"),
         QueueError::Missing => complaint.hint("prepare the state directory: dockseal init"),

@@ -63,6 +63,8 @@ pub enum Tool {
     Rsync,
     /// util-linux's setpriv, with which no server outlives its test.
     Setpriv,
+    /// systemd-socket-activate, which listens as systemd does.
+    SocketActivate,
     /// strace.
     Strace,
     /// binutils' strings.
@@ -111,6 +113,7 @@ impl Tool {
             Tool::Root => "root",
             Tool::Rsync => "rsync",
             Tool::Setpriv => "setpriv",
+            Tool::SocketActivate => "systemd-socket-activate",
             Tool::Strace => "strace",
             Tool::Strings => "strings",
             Tool::Systemd => "systemd",
@@ -156,6 +159,7 @@ impl Tool {
             Tool::Root => Some(PathBuf::from("/")).filter(|_| rustix::process::geteuid().is_root()),
             Tool::Rsync => program("rsync"),
             Tool::Setpriv => program("setpriv"),
+            Tool::SocketActivate => program("systemd-socket-activate"),
             Tool::Strace => program("strace"),
             Tool::Strings => program("strings"),
             Tool::Systemd => Some(PathBuf::from("/lib/systemd/systemd")).filter(|p| p.is_file()),

@@ -20,7 +20,7 @@ mkdir -p /run/systemd/system /run/lock
 install -m 0755 "$here/dockseal" /usr/bin/dockseal
 install -m 0644 "$here/systemd/sysusers.d/dockseal.conf" /usr/lib/sysusers.d/
 install -m 0644 "$here/systemd/tmpfiles.d/dockseal.conf" /usr/lib/tmpfiles.d/
-install -m 0644 "$here/systemd/dockseal.service" /etc/systemd/system/
+install -m 0644 "$here"/systemd/dockseal*.s* /etc/systemd/system/
 systemd-sysusers dockseal.conf
 systemd-tmpfiles --create dockseal.conf
 install -m 0640 -g dockseal "$here/dockseal.toml" /etc/dockseal/dockseal.toml

@@ -36,6 +36,18 @@ python3 -c 'import urllib.request
 for page in "metrics", "healthz": urllib.request.urlopen("http://127.0.0.1:9464/" + page)' &&
   say answers-a-monitor yes
 
+# Users without any right but the group of one of them.
+useradd --groups dockseal-ops olga
+useradd otto
+as() { user=$1; shift; runuser -u "$user" -- dockseal "$@"; }
+as olga status && as olga status --json | grep -q '"verdict": "ok"' && say an-operator-sees yes
+as olga pause --for 1h && dock status --json | grep -q '"paused": true' && steers=yes
+as olga resume && say an-operator-steers "$steers"
+as olga acknowledge 2>&1 | grep -q 'runuser -u dockseal' && say an-operator-gives-nothing-up yes
+as otto status 2>&1 | grep -q 'adduser NAME dockseal-ops' && say nobody-else-is-let-in yes
+journalctl --no-pager | grep -q "uid $(id -u olga): dockseal pause --for 1h" &&
+  say operators-are-named yes
+
 pid=$(main_pid)
 kill -KILL "$pid"
 restarted "$pid" && say restarted-after-kill yes
