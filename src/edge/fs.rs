@@ -285,6 +285,16 @@ impl Folder {
         }
     }
 
+    /// Whether the kernel opens anything beneath a folder: Linux has `openat2` since 5.6, and a
+    /// filter of system calls may hide it.
+    pub fn can_look(&self) -> io::Result<bool> {
+        match self.open_beneath(Path::new(""), OFlags::PATH) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Opens a clip for reading. Never waits, whatever lies there: a FIFO opens and is refused.
     pub fn open_clip(&self, path: &Path) -> io::Result<(File, Facts)> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;

@@ -354,6 +354,23 @@ fn another_user_is_told_to_become_the_daemons() {
 }
 
 #[test]
+fn a_kernel_that_opens_no_clip_is_told_before_anything_is_taken_for_empty() {
+    needs!(Strace);
+    let site = Site::new();
+    site.put("a.mp4", b"one");
+    let old = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=openat2"];
+    let old = [&old[..], &["-e", "inject=openat2:error=ENOSYS"]].concat();
+    let run = site.dock.wrapped(&old, &["run", "--until-idle"]).output().unwrap();
+    let said = Finished::new(run).expect_code(10).stderr;
+    assert!(said.contains("this kernel has no openat2(2)") && said.contains("uname -r"), "{said}");
+    let check = site.dock.wrapped(&old, &["check"]).output().unwrap();
+    let said = Finished::new(check).expect_code(3).stdout;
+    assert!(said.contains(": this kernel has no openat2(2)\n      do: Linux 5.6"), "{said}");
+    assert_eq!(site.dock.run_until_idle().code, 0);
+    assert_eq!(site.opened().len(), 1);
+}
+
+#[test]
 fn exit_codes_are_the_documented_ones() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
     let docs = std::fs::read_to_string(docs).unwrap();

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::json::SCHEMA_VERSION;
-use super::{load, standing};
+use super::{NEEDS_OPENAT2, load, standing};
 use crate::cli::{Complaint, Exit, bytes_for_people, print_json};
 use crate::clip::{Timestamp, printable};
 use crate::dock::agent;
@@ -209,6 +209,9 @@ fn folder(config: &Config, watch: &Watch) -> Finding {
         return fail(what, problem, "name a folder of its own: clips alone belong in it");
     }
     if let Err(error) = folder.entries(Path::new("")) {
+        if error.kind() == io::ErrorKind::Unsupported {
+            return fail(what, "this kernel has no openat2(2)", NEEDS_OPENAT2);
+        }
         return fail(what, chain(&error), "give user dockseal the right to list it");
     }
     let may_move = access(&watch.path, Access::WRITE_OK | Access::EXEC_OK).is_ok();

@@ -315,6 +315,9 @@ fn agent_complaint(config: &Config, error: &AgentError) -> Complaint {
                 }
                 false => "a bucket has not the whole log yet: dockseal close",
             }),
+        AgentError::NoOpenat2 => {
+            Complaint::text(Exit::Config, error.to_string()).hint(NEEDS_OPENAT2)
+        }
         AgentError::NotInitialised(_) => {
             Complaint::text(Exit::Config, error.to_string()).hint("prepare it: dockseal init")
         }

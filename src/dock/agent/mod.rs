@@ -147,6 +147,7 @@ impl Agent {
     /// Takes the lock, opens queue and spool, and brings them to agree.
     pub(crate) fn begin(config: Config) -> Result<Agent, AgentError> {
         let lock = state::take_lock(&config.state_dir)?;
+        state::expect_openat2(&config.state_dir)?;
         let (context, reader) = Context::enter(config)?;
         state::expect_open(&context.config, &reader)?;
         let now = Instant::now();

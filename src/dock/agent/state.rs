@@ -81,6 +81,15 @@ pub fn remembered_head(state_dir: &Path) -> std::io::Result<Option<Head>> {
     Ok(log.map(|log| Head { log, size: checkpoint.size, root: checkpoint.root }))
 }
 
+/// Without it every watch folder would look empty for ever, and the dock seem well.
+pub(super) fn expect_openat2(state_dir: &Path) -> Result<(), AgentError> {
+    let can_look = fs::Folder::open(state_dir).and_then(|folder| folder.can_look());
+    match can_look.map_err(AgentError::StateDir)? {
+        true => Ok(()),
+        false => Err(AgentError::NoOpenat2),
+    }
+}
+
 /// A dock that was taken out of service does not begin again: nothing may follow in its log.
 pub(super) fn expect_open(config: &Config, reader: &Reader) -> Result<(), AgentError> {
     let Some(at) = reader.closed()? else { return Ok(()) };
@@ -163,6 +172,9 @@ pub enum AgentError {
     /// The lock could not be taken.
     #[error("cannot take the lock of the state directory")]
     Lock(#[source] std::io::Error),
+    /// No clip can be opened here.
+    #[error("this kernel has no openat2(2), with which clips are opened")]
+    NoOpenat2,
     /// `dockseal init` was not run.
     #[error("the state directory {} does not exist", .0.display())]
     NotInitialised(PathBuf),
