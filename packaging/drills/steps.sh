@@ -28,12 +28,14 @@ clips() { dock status --json | tr -d ' \n' | grep -q "\"state\":\"$1\",\"count\"
 # $1: where objects lie; $2: so many sealed clips are there.
 objects() { [ "$(find "$1" -name '*.age' -type f | wc -l)" = "$2" ]; }
 
-# A dock with a folder as its bucket. $1: the folder.
+# A dock with a folder as its bucket. $1: the folder; $2: whom it seals to, as the config says it.
 configure() {
+  local whom=${2-}
+  [ -n "$whom" ] || whom="recipients = [\"$(cat /drill/recipient)\"]"
   cat >/etc/dockseal/dockseal.toml <<CONFIG
 dock = "drill-1"
 state_dir = "$state"
-recipients = ["$(cat /drill/recipient)"]
+$whom
 [[watch]]
 path = "/srv/dock"
 settle_seconds = 1
@@ -41,6 +43,7 @@ settle_seconds = 1
 name = "primary"
 url = "file://$1"
 CONFIG
+  [ -d /run/systemd/system ] || return 0
   mkdir -p /etc/systemd/system/dockseal.service.d
   printf '[Service]\nReadWritePaths=%s\n' "$(dirname "$1")" \
     >/etc/systemd/system/dockseal.service.d/drill.conf
