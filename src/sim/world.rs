@@ -250,6 +250,11 @@ impl State {
         if self.disk.failed.contains(&stat.st_ino) {
             self.wrong.push(format!("a failed sync was tried again: {what}"));
         }
+        let medium = self.disk.medium(stat.st_ino);
+        if self.cameras.places.get(&medium).is_some_and(|place| !place.is_plugged) {
+            // Pulled since it was opened: what it had not written it never will.
+            return Err(io::Error::from(rustix::io::Errno::IO));
+        }
         match &mut self.sync_fails_in {
             Some(0) => {
                 self.sync_fails_in = None;
