@@ -167,12 +167,10 @@ impl Dock {
         dock
     }
 
-    /// A dock at the shared SeaweedFS, and the URL of its place there.
-    pub fn at_seaweed(test: &str, recipient: &str) -> (Dock, String) {
-        let server = Seaweed::shared();
-        let url = server.url(test);
-        let bucket = BucketConfig::s3(&server.endpoint(), &url);
-        (Dock::new(&Choices::new(recipient, bucket)), url)
+    /// A dock at a SeaweedFS.
+    pub fn at(server: &Seaweed, recipient: &str) -> Dock {
+        let bucket = BucketConfig::s3(&server.endpoint(), &server.url("dock"));
+        Dock::new(&Choices::new(recipient, bucket))
     }
 
     /// Writes the config anew; the daemon reads it when it is started.
