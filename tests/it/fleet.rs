@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dockseal::custody::status::Status;
+use dockseal::dock::agent::Need;
 use dockseal::edge::bucket::Bucket;
 use dockseal::note::Note;
 
@@ -61,11 +62,29 @@ fn what_a_dock_says_of_itself_has_no_personal_data_and_reaches_the_authority() {
     }
     // What it may need is what the desk there explains.
     let list = force.dock().finish(&["why", "--list"]).stdout;
-    for word in ["disk-full", "queue-lost", "log-anew", "keyring-ends", "drill-old", "folder"] {
-        assert!(list.contains(word), "{word}: {list}");
+    for word in Need::ALL.map(Need::word) {
+        assert!(list.contains(&format!("\n{word}: ")), "{word}: {list}");
     }
     // The auditor neither minds it nor believes it.
     force.audit(&[&format!("file://{}", bucket.path().display())]).expect_code(0);
+}
+
+#[test]
+fn a_bucket_that_was_paused_and_forgotten_is_told_to_the_fleet() {
+    let bucket = scratch();
+    let mut force = Force::new(BucketConfig::folder(bucket.path()), vec![], "status_seconds = 1");
+    force.dock().start();
+    let (soon, table) = (std::time::Duration::from_secs(60), "1 ok; every clip is stored");
+    let says = |force: &Force, words: &str| force.fleet(&[]).stdout.contains(words).then_some(());
+    crate::support::wait_for("ok", soon, || says(&force, table));
+    force.dock().finish(&["pause", "primary"]).expect_code(0);
+    let words = "paused; on the dock: dockseal why";
+    crate::support::wait_for("the pause", soon, || says(&force, words));
+    let here = force.dock().finish(&["status"]);
+    assert!(here.stdout.starts_with("ATTENTION: bucket primary is paused"), "{}", here.stdout);
+    force.dock().finish(&["resume", "primary"]).expect_code(0);
+    crate::support::wait_for("ok again", soon, || says(&force, table));
+    assert_eq!(force.dock().stop(), 0);
 }
 
 #[test]

@@ -27,11 +27,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{Complaint, Exit, conclude};
 use crate::clip::{Clip, ClipId, SealedName, Source, printable};
-use crate::dock::agent::{self, AgentError};
+use crate::dock::agent::{self, AgentError, is_full};
 use crate::dock::config::Config;
 use crate::dock::queue::{Operator, QueueError, Reader};
 use crate::dock::signing::SigningError;
-use crate::dock::spool::{RESERVE_BYTES, Spool};
+use crate::dock::spool::Spool;
 use crate::edge::fs;
 
 /// Where the config lies unless told otherwise.
@@ -284,11 +284,6 @@ fn queue_complaint(config: &Config, error: &QueueError) -> Complaint {
         | QueueError::NotDurable { .. }
         | QueueError::Stopped => complaint,
     }
-}
-
-/// Whether so little is free on the disk of the state directory that no clip is sealed.
-fn is_full(config: &Config) -> bool {
-    fs::has_room(&config.state_dir, RESERVE_BYTES).is_ok_and(|has_room| !has_room)
 }
 
 fn agent_complaint(config: &Config, error: &AgentError) -> Complaint {

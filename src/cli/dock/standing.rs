@@ -6,11 +6,11 @@ use super::control::{self, PauseJson};
 use super::why::{self, Cause};
 use crate::cli::seconds_for_people;
 use crate::clip::Timestamp;
-use crate::custody::drill::OVERDUE_SECONDS;
+use crate::dock::agent::{Need, needs};
 use crate::dock::config::{self, Config};
 use crate::dock::keys::Keys;
 use crate::dock::queue::{QueueError, Reader};
-use crate::keyring::{WARNING_DAYS, day_of};
+use crate::keyring::{Keyring, day_of};
 
 /// What `status` says of log and keyring.
 #[derive(Serialize)]
@@ -37,6 +37,9 @@ pub(super) struct StandingJson {
     keyring: Option<KeyringJson>,
     /// Buckets that an operator paused.
     paused: Vec<PauseJson>,
+    /// What a person must see to beside held clips, worst first.
+    #[serde(skip)]
+    pub(super) needs: Vec<Need>,
 }
 
 #[derive(Serialize)]
@@ -61,12 +64,22 @@ struct KeyringJson {
     days_left: i32,
 }
 
+/// The last good keyring; none where the recipients stand in the config.
+pub(super) fn keyring(config: &Config, reader: &Reader) -> Result<Option<Keyring>, QueueError> {
+    match &config.keys {
+        config::Keys::Here(_) => Ok(None),
+        keys @ config::Keys::Keyring { .. } => Ok(Keys::new(keys, &reader.keyrings()?).keyring()),
+    }
+}
+
 pub(super) fn gather(
     config: &Config,
     reader: &Reader,
     now: Timestamp,
 ) -> Result<StandingJson, QueueError> {
     let (log, log_size) = reader.log()?;
+    let keyring = keyring(config, reader)?;
+    let needs = needs(config, reader, keyring.as_ref(), now)?;
     let mut behind = Vec::new();
     for bucket in &config.buckets {
         let published = reader.published(&bucket.name)?.size;
@@ -80,10 +93,6 @@ pub(super) fn gather(
             });
         }
     }
-    let keyring = match &config.keys {
-        config::Keys::Here(_) => None,
-        keys @ config::Keys::Keyring { .. } => Keys::new(keys, &reader.keyrings()?).keyring(),
-    };
     let keyring = keyring.map(|keyring| KeyringJson {
         revision: keyring.revision,
         expires: keyring.expires.to_string(),
@@ -103,6 +112,7 @@ pub(super) fn gather(
             found_count: lost.found_count,
         }),
         behind,
+        needs,
         witness_problem: witness_problem.flatten(),
         drilled_seconds: reader.drilled()?.map(|at| now.seconds_since(at)),
         keyring,
@@ -125,38 +135,25 @@ impl StandingJson {
         Some((what, Some(cause)))
     }
 
-    /// What a person must see to, if anything.
-    pub(super) fn attention(&self) -> Option<String> {
-        if self.forked.is_some() {
-            return Some("another dock writes this dock's log; sealing is stopped".into());
-        }
-        if self.lost.is_some() {
-            return Some("the queue was lost, erasing waits: dockseal acknowledge".into());
-        }
-        if self.unacknowledged {
-            return Some("the log begins anew, erasing waits: dockseal acknowledge".into());
-        }
-        let problem = self.keyring_problem().or_else(|| {
-            let ago = seconds_for_people(self.drill_overdue()?);
-            Some(format!("clips were last proven to open {ago} ago; ask the authority"))
-        });
-        problem.or_else(|| self.paused.first().map(paused))
-    }
-
-    /// That the keyring ended, or ends soon.
-    fn keyring_problem(&self) -> Option<String> {
-        match self.keyring.as_ref()?.days_left {
-            ..0 => Some("the keyring expired".into()),
-            days_left if days_left <= WARNING_DAYS => {
-                Some(format!("the keyring expires in {days_left} days"))
+    /// What a person must see to, in the words of a verdict.
+    pub(super) fn in_words(&self, need: Need) -> String {
+        match need {
+            Need::DiskFull => "the disk of state_dir is full: no clip is sealed".into(),
+            Need::Folder => "a watch folder cannot be used".into(),
+            Need::LogForked => "another dock writes this dock's log; sealing is stopped".into(),
+            Need::QueueLost => "the queue was lost, erasing waits: dockseal acknowledge".into(),
+            Need::LogAnew => "the log begins anew, erasing waits: dockseal acknowledge".into(),
+            Need::KeyringEnds => match self.keyring.as_ref().map_or(0, |keyring| keyring.days_left)
+            {
+                ..0 => "the keyring expired".into(),
+                days_left => format!("the keyring expires in {days_left} days"),
+            },
+            Need::DrillOld => {
+                let ago = seconds_for_people(self.drilled_seconds.unwrap_or(0));
+                format!("clips were last proven to open {ago} ago; ask the authority")
             }
-            _ => None,
+            Need::Paused => self.paused.first().map_or("a bucket is paused".into(), paused),
         }
-    }
-
-    /// How long ago the last drill was, where that is too long.
-    fn drill_overdue(&self) -> Option<u64> {
-        self.drilled_seconds.filter(|seconds| *seconds > OVERDUE_SECONDS)
     }
 
     /// Whether an operator paused a bucket.
@@ -164,24 +161,26 @@ impl StandingJson {
         self.paused.iter().any(|pause| pause.bucket == bucket)
     }
 
-    /// All that a person should know, worst first.
+    /// All that a person should know of log, keyring and pauses, worst first.
     pub(super) fn causes(&self) -> Vec<Cause> {
         let mut causes = Vec::new();
         let mut add = |row, what, since| causes.push(Cause::of(row, what, since));
-        if self.forked.is_some() {
-            add(why::LOG_FORKED, None, None);
-        }
-        if let Some(lost) = &self.lost {
-            let what = format!("the queue was lost ({}), and erasing waits", lost.cause);
-            add(why::QUEUE_LOST, Some(what), Some(lost.seconds));
-        } else if self.unacknowledged {
-            add(why::LOG_ANEW, None, None);
-        }
-        if let Some(what) = self.keyring_problem() {
-            add(why::KEYRING_ENDS, Some(what), None);
-        }
-        if let Some(seconds) = self.drill_overdue() {
-            add(why::DRILL_OLD, None, Some(seconds));
+        for &need in &self.needs {
+            match need {
+                Need::LogForked => add(why::LOG_FORKED, None, None),
+                Need::QueueLost => {
+                    let lost = self.lost.as_ref();
+                    let what = lost.map(|LostJson { cause, .. }| {
+                        format!("the queue was lost ({cause}), and erasing waits")
+                    });
+                    add(why::QUEUE_LOST, what, lost.map(|lost| lost.seconds));
+                }
+                Need::LogAnew => add(why::LOG_ANEW, None, None),
+                Need::KeyringEnds => add(why::KEYRING_ENDS, Some(self.in_words(need)), None),
+                Need::DrillOld => add(why::DRILL_OLD, None, self.drilled_seconds),
+                // Told by `StatusJson::causes`, and below.
+                Need::DiskFull | Need::Folder | Need::Paused => {}
+            }
         }
         if let Some(problem) = &self.witness_problem {
             add(why::WITNESS, Some(format!("the witness failed: {problem}")), None);
@@ -267,6 +266,7 @@ impl StandingJson {
                 expires: "2026-11-21".into(),
                 days_left: -1000,
             }),
+            needs: Need::ALL.into(),
             paused: vec![PauseJson { bucket: "b".repeat(64), until: None }],
         }
     }
@@ -277,39 +277,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_must_see_to_comes_in_the_order_of_its_gravity() {
+    fn what_a_person_must_see_to_has_its_words() {
         let mut standing = StandingJson::worst();
-        let mut said = Vec::new();
-        let mut note = |standing: &StandingJson| said.push(standing.attention());
-        note(&standing);
-        standing.forked = None;
-        note(&standing);
-        standing.lost = None;
-        note(&standing);
-        standing.unacknowledged = false;
-        note(&standing);
-        let expires = String::new();
-        standing.keyring = Some(KeyringJson { revision: 1, expires, days_left: WARNING_DAYS });
-        note(&standing);
-        standing.keyring = None;
-        standing.drilled_seconds = Some(OVERDUE_SECONDS + 1);
-        note(&standing);
-        standing.drilled_seconds = Some(OVERDUE_SECONDS);
-        note(&standing);
-        standing.paused.clear();
-        note(&standing);
         let words = [
+            "is full",
+            "a watch folder",
             "another dock",
             "was lost",
             "begins anew",
-            "expired",
-            "expires in 14 days",
-            "2d 0h ago",
+            "the keyring expired",
+            "11d 13h ago",
             "is paused until it is resumed",
         ];
-        for (said, word) in said.iter().zip(words) {
-            assert!(said.as_ref().is_some_and(|said| said.contains(word)), "{said:?}: {word}");
+        for (need, words) in Need::ALL.into_iter().zip(words) {
+            let said = standing.in_words(need);
+            assert!(said.contains(words), "{need:?}: {said}");
         }
-        assert_eq!(said[words.len()..], [None]);
+        standing.keyring.as_mut().expect("a keyring").days_left = 14;
+        assert_eq!(standing.in_words(Need::KeyringEnds), "the keyring expires in 14 days");
+        let listed = standing.causes();
+        let codes: Vec<_> = listed.iter().map(|cause| cause.code).collect();
+        let words = ["log-forked", "queue-lost", "log-anew", "keyring-ends", "drill-old"];
+        assert_eq!(codes[..words.len()], words);
+        assert_eq!(codes.last(), Some(&"paused"));
     }
 }

@@ -10,10 +10,10 @@ use super::clips::count;
 use super::json::SCHEMA_VERSION;
 use super::standing::{self, StandingJson};
 use super::why::{self, Cause};
-use super::{is_full, load, open, queue_complaint};
+use super::{load, open, queue_complaint};
 use crate::cli::{Complaint, Exit, print_json, seconds_for_people};
 use crate::clip::{State, Timestamp, printable};
-use crate::dock::agent;
+use crate::dock::agent::{self, Need};
 use crate::dock::config::Config;
 use crate::dock::queue::{Amount, HeldLine, QueueError, Reader};
 use crate::edge::{clock, fs};
@@ -65,8 +65,6 @@ pub(super) struct StatusJson {
     spool_free_bytes: Option<u64>,
     #[serde(flatten)]
     disk: Disk,
-    #[serde(skip)]
-    is_full: bool,
     standing: StandingJson,
 }
 
@@ -180,7 +178,6 @@ fn read(config: &Config, reader: &Reader) -> Result<StatusJson, QueueError> {
         buckets,
         spool_free_bytes: fs::free_bytes(&config.state_dir).ok(),
         disk: pace::disk(config, reader, now)?,
-        is_full: is_full(config),
         standing,
     };
     (status.verdict, status.summary) = verdict(&status);
@@ -194,10 +191,10 @@ fn verdict(status: &StatusJson) -> (&'static str, String) {
     }
     let waiting = not_safe(status).count;
     let operator: u64 = status.held.iter().map(|line| line.operator_count).sum();
-    let problem = status.folders.iter().find_map(|folder| folder.problem.as_ref());
+    let need = status.standing.needs.first().map(|&need| (need, status.standing.in_words(need)));
     // Before what follows from it: the daemon may have ended, and could not even write down why.
-    if status.is_full {
-        return ("attention", "the disk of state_dir is full: no clip is sealed".to_owned());
+    if let Some((Need::DiskFull, words)) = need {
+        return ("attention", words);
     }
     if operator > 0 {
         let verb = if operator == 1 { "needs" } else { "need" };
@@ -210,11 +207,8 @@ fn verdict(status: &StatusJson) -> (&'static str, String) {
         let text = format!("the daemon does not run, {clips} {verb}");
         return ("attention", text);
     }
-    if problem.is_some() {
-        return ("attention", "a watch folder cannot be used".to_owned());
-    }
-    if let Some(attention) = status.standing.attention() {
-        return ("attention", attention);
+    if let Some((_, words)) = need {
+        return ("attention", words);
     }
     let held: u64 = status.held.iter().map(|line| line.count).sum();
     if held > 0 {
@@ -228,6 +222,11 @@ fn verdict(status: &StatusJson) -> (&'static str, String) {
 }
 
 impl StatusJson {
+    /// Whether no clip is sealed, for want of room.
+    fn is_full(&self) -> bool {
+        self.standing.needs.contains(&Need::DiskFull)
+    }
+
     /// Whether an operator paused a bucket.
     fn is_paused(&self) -> bool {
         self.buckets.iter().any(|bucket| bucket.paused)
@@ -239,7 +238,7 @@ impl StatusJson {
             return cause.into_iter().collect();
         }
         let mut causes = Vec::new();
-        if self.is_full {
+        if self.is_full() {
             causes.push(Cause::of(why::DISK_FULL, None, None));
         }
         if self.daemon_pid.is_none() {

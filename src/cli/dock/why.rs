@@ -11,6 +11,7 @@ use super::status::{self, StatusJson};
 use super::{find, load, open};
 use crate::cli::{Complaint, Exit, print_json, seconds_for_people};
 use crate::clip::{Clip, Plaintext, State, harmless};
+use crate::dock::agent::Need;
 use crate::dock::config::{Config, EraseWhen};
 use crate::edge::bucket::Trouble;
 use crate::edge::clock;
@@ -37,37 +38,37 @@ pub(super) const DAEMON_DOWN: Row = (
     "systemctl start dockseal; why it ended: journalctl -u dockseal -n 20",
 );
 pub(super) const DISK_FULL: Row = (
-    "disk-full",
+    Need::DiskFull.word(),
     "the disk of state_dir is full: no clip is sealed",
     "make room on it (df); never delete in spool/ by hand",
 );
 pub(super) const LOG_FORKED: Row = (
-    "log-forked",
+    Need::LogForked.word(),
     "another dock writes this dock's log; sealing is stopped",
     "find the copy of state_dir that runs elsewhere and stop it; then: dockseal acknowledge",
 );
 pub(super) const QUEUE_LOST: Row = (
-    "queue-lost",
+    Need::QueueLost.word(),
     "the queue was lost, and erasing waits",
     "look at the disk (dmesg); when it is clear what happened: dockseal acknowledge",
 );
 pub(super) const LOG_ANEW: Row = (
-    "log-anew",
+    Need::LogAnew.word(),
     "the log begins anew, and erasing waits",
     "was the queue put back from a backup? when that is known: dockseal acknowledge",
 );
 pub(super) const KEYRING_ENDS: Row = (
-    "keyring-ends",
+    Need::KeyringEnds.word(),
     "the keyring ends soon, or ended",
     "ask the authority: dockseal-authority keyring extend; the file may be exchanged at any time",
 );
 pub(super) const DRILL_OLD: Row = (
-    "drill-old",
+    Need::DrillOld.word(),
     "nobody proved lately that clips open",
     "ask the authority: dockseal-authority drill",
 );
 pub(super) const FOLDER: Row = (
-    "folder",
+    Need::Folder.word(),
     "a watch folder cannot be used",
     "is it mounted, and may user dockseal read it? ls -ld, findmnt",
 );
@@ -91,8 +92,11 @@ pub(super) const LOG_BEHIND: Row = (
     "a bucket has not the whole log",
     "dockseal check; it is tried again by itself, and clips do not wait for it",
 );
-pub(super) const PAUSED: Row =
-    ("paused", "an operator paused a bucket", "when clips may go to it again: dockseal resume");
+pub(super) const PAUSED: Row = (
+    Need::Paused.word(),
+    "an operator paused a bucket",
+    "when clips may go to it again: dockseal resume",
+);
 pub(super) const CLOSED_BEHIND: Row = (
     "closed-behind",
     "the dock is closed, and a bucket has not the whole log",

@@ -7,21 +7,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{Agent, Context, Done};
+use super::{Agent, Context, Done, needs};
 use crate::clip::Timestamp;
 use crate::custody::LogId;
-use crate::custody::drill::OVERDUE_SECONDS;
 use crate::custody::status::{CLOSED, Held, KeyringLine, Status, key};
 use crate::dock::config::{BucketConfig, Config};
 use crate::dock::queue::{HeldLine, QueueError, Reader};
-use crate::dock::spool::RESERVE_BYTES;
 use crate::edge::bucket::BucketError;
 use crate::edge::clock::{self, Instant};
 use crate::edge::fs;
 use crate::edge::work::blocking;
 use crate::error::chain;
 use crate::hold::Reason;
-use crate::keyring::{WARNING_DAYS, day_of};
+use crate::keyring::day_of;
 
 /// How often it is looked whether there is something new to say. A verdict that changed is said
 /// at the next look, and so at most once within this time.
@@ -202,34 +200,18 @@ async fn put(context: &Context, config: BucketConfig, status: Status) -> Put {
     }
 }
 
-/// What there is to say. The desk's `status` judges by the same facts.
+/// What there is to say.
 fn gather(context: &Context, reader: &Reader, next_seconds: u64) -> Result<Status, QueueError> {
     let (config, now) = (&context.config, clock::now());
     let (log, log_size): (LogId, u64) = reader.log()?;
     let lines = reader.held()?;
-    let drilled_seconds = reader.drilled()?.map(|at| now.seconds_since(at));
-    let keyring = context.keys.keyring().map(|keyring| KeyringLine {
-        revision: keyring.revision,
-        days_left: keyring.days_left(day_of(now)).into(),
-    });
-    let folders = reader.folders()?;
-    let is_troubled = folders.iter().any(|line| {
-        line.problem.is_some() && config.watches.iter().any(|watch| watch.path == line.path)
-    });
-    let (is_lost, is_anew) = (reader.lost()?.is_some(), reader.is_unacknowledged()?);
-    let has_room = fs::has_room(&config.state_dir, RESERVE_BYTES).unwrap_or(true);
-    let needs = [
-        ("disk-full", !has_room),
-        ("queue-lost", is_lost),
-        ("log-anew", is_anew && !is_lost),
-        ("keyring-ends", keyring.is_some_and(|one| one.days_left <= i64::from(WARNING_DAYS))),
-        ("drill-old", drilled_seconds.is_some_and(|seconds| seconds > OVERDUE_SECONDS)),
-        ("folder", is_troubled),
-    ];
-    let needs = needs.into_iter().filter(|(_, is_so)| *is_so).map(|(word, _)| word.to_owned());
+    let keyring = context.keys.keyring();
     let is_closed = reader.closed()?.is_some();
     // Nobody goes to a dock that is no longer in service.
-    let needs: Vec<String> = needs.filter(|_| !is_closed).collect();
+    let needs = match is_closed {
+        true => Vec::new(),
+        false => needs(config, reader, keyring.as_ref(), now)?,
+    };
     let verdict = match lines.iter().map(|line| line.operator_count).sum() {
         _ if is_closed => CLOSED,
         1u64.. => "attention",
@@ -248,15 +230,18 @@ fn gather(context: &Context, reader: &Reader, next_seconds: u64) -> Result<Statu
         log,
         log_size,
         verdict: verdict.to_owned(),
-        needs,
+        needs: needs.iter().map(|need| need.word().to_owned()).collect(),
         unsafe_count,
         oldest_unsafe_seconds: reader.oldest_unsafe()?.map_or(0, |at| now.seconds_since(at)),
         at_risk_count: reader.at_risk_count(&required)?.min(unsafe_count),
         held: by_reason(&lines),
         backlog_bytes: reader.waiting()?.iter().map(|line| line.size_bytes).sum(),
         free_bytes: fs::free_bytes(&config.state_dir).ok(),
-        keyring,
-        drilled_seconds,
+        keyring: keyring.map(|keyring| KeyringLine {
+            revision: keyring.revision,
+            days_left: keyring.days_left(day_of(now)).into(),
+        }),
+        drilled_seconds: reader.drilled()?.map(|at| now.seconds_since(at)),
     })
 }
 

@@ -6,11 +6,10 @@ use std::time::UNIX_EPOCH;
 use jiff::ToSpan;
 
 use super::text::{Figure, Kind, Sample};
-use crate::cli::dock::{is_full, queue_path};
+use crate::cli::dock::{queue_path, standing};
 use crate::clip::{State, Timestamp};
 use crate::dock::agent;
-use crate::dock::config::{self, Config};
-use crate::dock::keys::Keys;
+use crate::dock::config::Config;
 use crate::dock::queue::{Counted, QueueError, Reader, beside};
 use crate::edge::{clock, fs};
 use crate::keyring::Keyring;
@@ -222,7 +221,7 @@ impl Sheet<'_> {
         let state_dir = &self.config.state_dir;
         let space = fs::space(state_dir).ok();
         let help = "Whether the disk of state_dir is so full that no clip is sealed";
-        self.gauge("dockseal_spool_full", help, one(is_full(self.config).into()));
+        self.gauge("dockseal_spool_full", help, one(agent::is_full(self.config).into()));
         let free = space.map(|space| whole(space.free_bytes));
         self.gauge("dockseal_spool_free_bytes", "Free on the disk of state_dir", known(free));
         let size = space.map(|space| whole(space.size_bytes));
@@ -259,22 +258,12 @@ impl Sheet<'_> {
         let drilled = self.reader.drilled()?.map(seconds);
         let help = "When the authority last proved that clips of this dock open";
         self.gauge("dockseal_last_drill_timestamp_seconds", help, known(drilled));
-        let keyring = self.keyring()?;
+        let keyring = standing::keyring(self.config, self.reader)?;
         let revision = keyring.as_ref().map(|keyring| whole(keyring.revision));
         self.gauge("dockseal_keyring_revision", "Revision of the keyring", known(revision));
         let ends = keyring.as_ref().and_then(ends);
         self.gauge("dockseal_keyring_end_timestamp_seconds", "When the keyring ends", known(ends));
         Ok(())
-    }
-
-    /// The last good one; none where the recipients stand in the config.
-    fn keyring(&self) -> Result<Option<Keyring>, QueueError> {
-        match &self.config.keys {
-            config::Keys::Here(_) => Ok(None),
-            keys @ config::Keys::Keyring { .. } => {
-                Ok(Keys::new(keys, &self.reader.keyrings()?).keyring())
-            }
-        }
     }
 }
 

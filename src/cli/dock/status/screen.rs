@@ -286,7 +286,7 @@ fn disk(status: &StatusJson) -> Line {
     };
     let room = disk.spool_room_bytes.map_or("unknown".into(), bytes_for_people);
     let (tone, full) = match (disk.spool_full_seconds, disk.spool_growth_bytes_per_day) {
-        _ if status.is_full => (Tone::Bad, "; FULL".into()),
+        _ if status.is_full() => (Tone::Bad, "; FULL".into()),
         (Some(seconds), _) if seconds < YEAR_SECONDS => {
             let tone = if seconds < DAY_SECONDS { Tone::Bad } else { Tone::Plain };
             (tone, format!("; full in {}", seconds_for_people(seconds)))

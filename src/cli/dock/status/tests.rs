@@ -63,7 +63,6 @@ fn worst() -> StatusJson {
         buckets: (0..9).map(|_| bucket()).collect(),
         spool_free_bytes: Some(0),
         disk: full_disk(),
-        is_full: true,
         standing: StandingJson::worst(),
     };
     (status.verdict, status.summary) = verdict(&status);
@@ -127,7 +126,7 @@ fn every_size_of_screen_is_kept() {
 #[test]
 fn a_hold_has_its_clips_in_its_command() {
     let mut status = worst();
-    (status.is_full, status.daemon_pid) = (false, Some("7".into()));
+    (status.standing.needs, status.daemon_pid) = (Vec::new(), Some("7".into()));
     status.folders.clear();
     let refused = |count| HeldJson {
         reason: "hard-linked",
