@@ -37,6 +37,9 @@ impl fmt::Display for Finding {
 #[allow(missing_docs, reason = "the text of each finding says what its fields are")]
 #[serde(tag = "code", rename_all = "kebab-case", rename_all_fields = "snake_case")]
 pub enum What {
+    /// No clip of the dock's is expected here: the name given may be wrong.
+    #[error("no entry of the dock's logs has a receipt of a bucket called {name}")]
+    BucketUnnamed { name: String },
     /// The bucket lags behind another one of the same run.
     #[error("this bucket has {found} entries of the log, another one {other}")]
     BucketBehind { found: u64, other: u64 },
@@ -194,7 +197,8 @@ impl What {
             | W::LogLonger { .. }
             | W::LogUnacknowledged { .. }
             | W::PiecesAhead { .. } => Severity::Notice,
-            W::ClipUnpublished
+            W::BucketUnnamed { .. }
+            | W::ClipUnpublished
             | W::CosignatureForged { .. }
             | W::DockSilent
             | W::DockUnenrolled

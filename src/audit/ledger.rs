@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::finding::{Findings, What};
 use super::revisions::Revisions;
 use crate::clip::{SealedName, Timestamp};
-use crate::custody::entry::{Entry, EntryError, Event};
+use crate::custody::entry::{Entry, EntryError, Event, ReceiptLine};
 use crate::custody::{Head, LogId, folder};
 use crate::keyring::day_of;
 
@@ -20,10 +20,22 @@ pub struct Account {
     pub revision: u32,
     /// Which of the dock's logs sealed it.
     pub log: u16,
-    /// Whether every required bucket gave its receipt.
-    pub is_stored: bool,
+    /// Whether it is stored, and where.
+    pub stored: Stored,
     /// Whether the sealed file was damaged on the dock: the clip is sealed again.
     pub is_damaged: bool,
+}
+
+/// Whether every required bucket gave its receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stored {
+    /// Not yet.
+    No,
+    /// It is, and the bucket that is audited gave none: the dock does not require it, or did not
+    /// know it yet.
+    Elsewhere,
+    /// It is, in this bucket too, or the auditor did not say what the dock calls this bucket.
+    Here,
 }
 
 /// What one log says of itself.
@@ -65,6 +77,8 @@ pub struct Reader<'a> {
     ledger: &'a mut Ledger,
     revisions: &'a Revisions,
     dock: &'a str,
+    /// What the dock calls the bucket, where the auditor says it.
+    bucket: Option<&'a str>,
     facts: LogFacts,
     /// The revision of the last `keyring` entry.
     revision: u64,
@@ -79,8 +93,8 @@ impl<'a> Reader<'a> {
     pub fn new(
         ledger: &'a mut Ledger,
         revisions: &'a Revisions,
-        dock: &'a str,
-        id: LogId,
+        (dock, id): (&'a str, LogId),
+        bucket: Option<&'a str>,
     ) -> Reader<'a> {
         let facts = LogFacts {
             id,
@@ -94,7 +108,7 @@ impl<'a> Reader<'a> {
         };
         let told = BTreeSet::new();
         let (revision, early, follows_closed) = (0, None, false);
-        Reader { ledger, revisions, dock, facts, revision, told, early, follows_closed }
+        Reader { ledger, revisions, dock, bucket, facts, revision, told, early, follows_closed }
     }
 
     /// Takes one entry.
@@ -154,7 +168,7 @@ impl<'a> Reader<'a> {
             Event::Sealed { clip, size, keyring, .. } => {
                 self.seal(index, (clip, size), entry.at, keyring, findings);
             }
-            Event::Stored { clip, .. } => self.account(clip).is_stored = true,
+            Event::Stored { clip, receipts } => self.store(clip, &receipts),
             Event::Damaged { clip } => self.account(clip).is_damaged = true,
             Event::Alive
             | Event::Changed { .. }
@@ -207,13 +221,21 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn store(&mut self, clip: SealedName, receipts: &[ReceiptLine]) {
+        let is_here =
+            self.bucket.is_none_or(|name| receipts.iter().any(|receipt| receipt.bucket == name));
+        let stored = if is_here { Stored::Here } else { Stored::Elsewhere };
+        let account = self.account(clip);
+        account.stored = account.stored.max(stored);
+    }
+
     fn account(&mut self, clip: SealedName) -> &mut Account {
         self.ledger.clips.entry(clip).or_insert(Account {
             sealed: None,
             size_bytes: 0,
             revision: 0,
             log: 0,
-            is_stored: false,
+            stored: Stored::No,
             is_damaged: false,
         })
     }
@@ -243,7 +265,7 @@ mod tests {
     fn found(events: &[(i64, Event)]) -> (Vec<What>, Ledger) {
         let (revisions, mut ledger) = (revisions(), Ledger::default());
         let mut findings = Findings::default();
-        let mut reader = Reader::new(&mut ledger, &revisions, "d", LogId([1; 8]));
+        let mut reader = Reader::new(&mut ledger, &revisions, ("d", LogId([1; 8])), Some("here"));
         for (index, (at, event)) in events.iter().enumerate() {
             let entry = Entry::new(Timestamp(*at), event.clone());
             reader.see(index as u64, Ok(entry), &mut findings);
@@ -284,6 +306,24 @@ mod tests {
         assert_eq!((what, ledger.clips.len()), (vec![], 1));
         let other = [(5, started("d")), (6, sealed(7, Some(1))), (7, sealed(8, Some(1)))];
         assert!(matches!(found(&other).0[..], [What::EntryBroken { index: 2, .. }]));
+    }
+
+    #[test]
+    fn a_clip_is_expected_in_the_buckets_that_gave_a_receipt() {
+        let stored = |buckets: &[&str]| {
+            let line = |name: &&str| ReceiptLine { bucket: (*name).into(), evidence: "d".into() };
+            let receipts = buckets.iter().map(line).collect();
+            Event::Stored { clip: SealedName([3; 32]), receipts }
+        };
+        let kept = |events: &[Event]| {
+            let begun = [started("d"), sealed(7, None)];
+            let events = begun.iter().chain(events).cloned().map(|event| (5, event));
+            found(&events.collect::<Vec<_>>()).1.clips[&SealedName([3; 32])].stored
+        };
+        assert_eq!(kept(&[]), Stored::No);
+        assert_eq!(kept(&[stored(&["other"])]), Stored::Elsewhere);
+        assert_eq!(kept(&[stored(&["other", "here"])]), Stored::Here);
+        assert_eq!(kept(&[stored(&["here"]), stored(&["other"])]), Stored::Here);
     }
 
     #[test]

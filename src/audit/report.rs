@@ -58,6 +58,8 @@ impl KeyReport {
 pub struct BucketReport {
     /// Its URL, as given.
     pub url: String,
+    /// What docks call it, where the auditor said it.
+    pub name: Option<String>,
     /// All objects.
     pub object_count: u64,
     /// Their bytes.
@@ -110,6 +112,8 @@ pub struct DockReport {
     pub pending_count: u64,
     /// How long the oldest of them has waited.
     pub pending_oldest_seconds: u64,
+    /// Stored, and neither acknowledged by this bucket nor in it.
+    pub stored_elsewhere_count: u64,
     /// Stored, and gone after the retention.
     pub deleted_after_retention_count: u64,
     /// Damaged on the dock, and sealed again.
@@ -136,6 +140,7 @@ impl DockReport {
             stored_count: stock.stored_count,
             pending_count: stock.pending_count,
             pending_oldest_seconds: stock.pending_oldest_seconds,
+            stored_elsewhere_count: stock.elsewhere_count,
             deleted_after_retention_count: stock.deleted_count,
             damaged_count: stock.damaged_count,
             object_count: stock.object_count,

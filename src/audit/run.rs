@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Progress;
 use super::finding::{Findings, What};
 use super::heads::{Cosigned, Heads};
-use super::ledger::{Ledger, Reader};
+use super::ledger::{Ledger, Reader, Stored};
 use super::memory::{Memory, Witnessed, compare, compare_witnessed, parse_witnessed};
 use super::pieces::first_entry;
 use super::report::{BucketReport, DockReport, FindingReport, LogReport, Report};
@@ -43,6 +43,16 @@ pub struct Question<'a> {
     pub now: Timestamp,
 }
 
+/// A bucket that is audited.
+pub struct Subject {
+    /// As it is called in the report, and remembered.
+    pub url: String,
+    /// What docks call it in their configs: only clips that it acknowledged are missed in it.
+    pub name: Option<String>,
+    /// It.
+    pub bucket: Bucket,
+}
+
 /// Why an audit did not run to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
@@ -63,6 +73,7 @@ pub enum AuditError {
 /// One bucket on its way through the audit.
 struct Desk<'a> {
     url: &'a str,
+    name: Option<&'a str>,
     bucket: &'a Bucket,
     shelf: Shelf,
     findings: Findings,
@@ -75,7 +86,7 @@ struct Desk<'a> {
 
 /// Audits buckets. Gives the report, and what is to be remembered for the next audit.
 pub async fn audit(
-    buckets: &[(String, Bucket)],
+    buckets: &[Subject],
     question: &Question<'_>,
     progress: &Progress<'_>,
 ) -> Result<(Report, Memory), AuditError> {
@@ -107,7 +118,7 @@ pub async fn audit(
 }
 
 async fn list<'a>(
-    buckets: &'a [(String, Bucket)],
+    buckets: &'a [Subject],
     question: &Question<'_>,
     progress: &Progress<'_>,
 ) -> Result<(Vec<Desk<'a>>, Revisions), AuditError> {
@@ -119,14 +130,15 @@ async fn list<'a>(
         taken => taken.map(|()| true).map_err(AuditError::Keyring)?,
     };
     let mut desks = Vec::new();
-    for (url, bucket) in buckets {
+    for Subject { url, name, bucket } in buckets {
         let failed = |source| AuditError::Bucket { url: url.clone(), source };
         let mut findings = Findings::default();
         let shelf = Shelf::list(bucket, question.now, &mut findings, progress);
         let shelf = shelf.await.map_err(failed)?;
         revisions.read(bucket, &shelf, &mut findings).await.map_err(failed)?;
         let (heads, walked) = (BTreeMap::new(), BTreeMap::new());
-        desks.push(Desk { url, bucket, shelf, findings, heads, walked, docks: vec![] });
+        let name = name.as_deref();
+        desks.push(Desk { url, name, bucket, shelf, findings, heads, walked, docks: vec![] });
     }
     if !taken {
         revisions.take_file(question.keyring).map_err(AuditError::Keyring)?;
@@ -217,6 +229,9 @@ impl Desk<'_> {
             self.judge_dock(dock, &ledger, revisions, question);
             let (stock, open) = take_stock(dock, objects, &ledger, &rules, &mut self.findings);
             let findings = &mut self.findings;
+            if let Some(name) = self.name.filter(|_| has_no_receipt(&ledger)) {
+                findings.add(dock, What::BucketUnnamed { name: name.to_owned() });
+            }
             expect_unlisted(self.bucket, dock, &open.unlisted, &ledger, findings).await?;
             // Where entries are missing or in doubt, they may be those of these clips; that was
             // reported already.
@@ -260,7 +275,7 @@ impl Desk<'_> {
             let origin = folder(dock, *log);
             let Some(heads) = self.heads.get(&origin) else { continue };
             let wanted = wanted.get(&origin).unwrap_or(&none);
-            let mut reader = Reader::new(&mut ledger, revisions, dock, *log);
+            let mut reader = Reader::new(&mut ledger, revisions, (dock, *log), self.name);
             let mut see =
                 |index, entry, findings: &mut Findings| reader.see(index, entry, findings);
             let findings = &mut self.findings;
@@ -345,6 +360,7 @@ impl Desk<'_> {
         let findings = self.findings.sorted().into_iter().map(FindingReport::new).collect();
         BucketReport {
             url: self.url.to_owned(),
+            name: self.name.map(str::to_owned),
             object_count: self.shelf.object_count,
             size_bytes: self.shelf.size_bytes,
             docks: self.docks,
@@ -353,6 +369,12 @@ impl Desk<'_> {
             worst,
         }
     }
+}
+
+/// Whether clips are stored, and none of them in this bucket.
+fn has_no_receipt(ledger: &Ledger) -> bool {
+    let stored = ledger.clips.values().map(|account| account.stored).max();
+    stored == Some(Stored::Elsewhere)
 }
 
 /// The most entries that any bucket has of each log.

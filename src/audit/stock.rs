@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 
 use super::READ_COUNT_MAX;
 use super::finding::{Findings, What};
-use super::ledger::{Account, Ledger};
+use super::ledger::{Account, Ledger, Stored};
 use super::revisions::Revisions;
 use super::shelf::{ClipObject, DockShelf};
 use crate::clip::{SealedName, Timestamp};
@@ -36,6 +36,8 @@ pub struct Stock {
     pub pending_count: u64,
     /// For how long the oldest of them has waited.
     pub pending_oldest_seconds: u64,
+    /// Stored, and neither acknowledged by this bucket nor in it.
+    pub elsewhere_count: u64,
     /// Stored, and gone after the retention.
     pub deleted_count: u64,
     /// Damaged on the dock before they were stored.
@@ -80,7 +82,7 @@ pub fn take_stock(
         if count(account, object.is_some(), rules, &mut stock) {
             open.unlisted.push(*name);
         }
-        if account.sealed.is_none() && account.is_stored {
+        if account.sealed.is_none() && account.stored != Stored::No {
             findings.add(clip_key(dock, *name), What::StoredUnsealed);
         }
     }
@@ -135,20 +137,23 @@ pub async fn expect_unlisted(
 
 /// Counts one clip; says whether it is missing.
 fn count(account: &Account, is_there: bool, rules: &Rules<'_>, stock: &mut Stock) -> bool {
-    let Some(sealed) = account.sealed else { return account.is_stored && !is_there };
+    let is_owed = account.stored == Stored::Here && !is_there;
+    let Some(sealed) = account.sealed else { return is_owed };
     stock.sealed_count += 1;
     let age_seconds = rules.now.seconds_since(sealed);
     if account.is_damaged {
         stock.damaged_count += 1;
-    } else if !account.is_stored {
+    } else if account.stored == Stored::No {
         stock.pending_count += 1;
         stock.pending_oldest_seconds = stock.pending_oldest_seconds.max(age_seconds);
     }
-    if !account.is_stored {
+    if account.stored == Stored::No {
         return false;
     }
     stock.stored_count += 1;
-    if is_there || account.is_damaged {
+    if account.is_damaged || !is_owed {
+        let is_elsewhere = account.stored == Stored::Elsewhere && !is_there;
+        stock.elsewhere_count += u64::from(is_elsewhere && !account.is_damaged);
         return false;
     }
     let revision = Some(u64::from(account.revision)).filter(|number| *number > 0);
@@ -206,7 +211,7 @@ mod tests {
             size_bytes: 5,
             revision: 1,
             log: 0,
-            is_stored: true,
+            stored: Stored::Here,
             is_damaged: false,
         }
     }
@@ -239,8 +244,17 @@ mod tests {
     }
 
     #[test]
+    fn what_another_bucket_acknowledged_is_not_missed_here() {
+        let elsewhere = Account { stored: Stored::Elsewhere, ..account(1) };
+        let all = [(1, elsewhere), (2, elsewhere), (3, account(1))];
+        let (stock, found, open) = taken(&all, &[object(1, 5)]);
+        assert_eq!((stock.stored_count, stock.elsewhere_count), (3, 1));
+        assert_eq!((found, open), (vec![], [0, 1]));
+    }
+
+    #[test]
     fn a_clip_that_waits_is_counted_and_after_a_week_told() {
-        let pending = |days| Account { is_stored: false, ..account(days) };
+        let pending = |days| Account { stored: Stored::No, ..account(days) };
         let (stock, found, _) = taken(&[(1, pending(2)), (2, pending(1))], &[]);
         assert_eq!((stock.pending_count, stock.pending_oldest_seconds), (2, 172_800));
         assert_eq!(found, []);
@@ -250,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_damaged_clip_is_excused_and_a_cut_one_is_not() {
-        let damaged = Account { is_stored: false, is_damaged: true, ..account(1) };
+        let damaged = Account { stored: Stored::No, is_damaged: true, ..account(1) };
         let (stock, found, _) = taken(&[(1, damaged)], &[]);
         assert_eq!((stock.damaged_count, stock.pending_count, found.len()), (1, 0, 0));
         let (_, found, open) = taken(&[(1, account(1))], &[object(1, 4), object(2, 9)]);

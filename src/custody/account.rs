@@ -1,13 +1,20 @@
-//! What the log says of a fact: most facts have an entry, retries and deliveries have none.
+//! What the log says of a fact: most facts have an entry, retries and early receipts have none.
 
 use super::entry::{Event, ReceiptLine};
-use crate::clip::{Clip, Fact, Plaintext};
+use crate::clip::{Clip, Fact, Plaintext, Receipt};
 use crate::hold::{Hold, Until};
 
 /// The event of a fact that is about to become true of `clip`.
 pub fn event_of(clip: &Clip, fact: &Fact) -> Option<Event> {
     let name = clip.sealed.map(|sealed| sealed.name);
     match fact {
+        // Until then the entry `stored` will have it.
+        Fact::Acknowledged(receipt) => {
+            let known =
+                clip.delivery(&receipt.bucket).and_then(|delivery| delivery.receipt.as_ref());
+            let is_late = clip.stored_at.is_some() && known.is_none();
+            is_late.then_some(Event::Stored { clip: name?, receipts: vec![line(receipt)] })
+        }
         Fact::DeliveryHeld { bucket, hold } => {
             let before = clip.delivery(bucket).and_then(|delivery| delivery.hold.as_ref());
             held(clip, before, hold, Some(bucket))
@@ -35,18 +42,15 @@ pub fn event_of(clip: &Clip, fact: &Fact) -> Option<Event> {
         }),
         Fact::Stored(_) => {
             let receipts = clip.deliveries.iter().filter_map(|delivery| delivery.receipt.as_ref());
-            let receipts = receipts.map(|receipt| ReceiptLine {
-                bucket: receipt.bucket.clone(),
-                evidence: receipt.evidence.word().to_owned(),
-            });
-            Some(Event::Stored { clip: name?, receipts: receipts.collect() })
+            Some(Event::Stored { clip: name?, receipts: receipts.map(line).collect() })
         }
-        Fact::Acknowledged(_)
-        | Fact::Moved(_)
-        | Fact::Rewritten(_)
-        | Fact::Settled(_)
-        | Fact::Unspooled => None,
+        Fact::Moved(_) | Fact::Rewritten(_) | Fact::Settled(_) | Fact::Unspooled => None,
     }
+}
+
+fn line(receipt: &Receipt) -> ReceiptLine {
+    let Receipt { bucket, evidence, .. } = receipt;
+    ReceiptLine { bucket: bucket.clone(), evidence: evidence.word().to_owned() }
 }
 
 /// Only a wait for an operator is worth an entry, once; a line that is down ends by itself.
@@ -65,7 +69,7 @@ fn held(clip: &Clip, before: Option<&Hold>, hold: &Hold, bucket: Option<&str>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip::{ClipId, SealedFile, Source, Timestamp, examples};
+    use crate::clip::{ClipId, Evidence, SealedFile, Source, Timestamp, examples};
     use crate::hold::Reason;
 
     fn clip() -> Clip {
@@ -103,6 +107,29 @@ mod tests {
             clip.apply(fact).expect("true");
         }
         assert_eq!(words, ["sealed", "stored", "erased"]);
+    }
+
+    #[test]
+    fn a_receipt_that_comes_after_the_others_is_told_once() {
+        let mut clip = clip();
+        let receipt = |bucket: &str| {
+            let evidence = Evidence::ReadBack;
+            Fact::Acknowledged(Receipt { bucket: bucket.into(), evidence, stored_at: Timestamp(9) })
+        };
+        let mut told = Vec::new();
+        for fact in [
+            Fact::Sealed(sealed()),
+            receipt("one"),
+            Fact::Stored(Timestamp(9)),
+            receipt("two"),
+            receipt("two"),
+        ] {
+            if let Some(Event::Stored { receipts, .. }) = event_of(&clip, &fact) {
+                told.push(receipts.into_iter().map(|line| line.bucket).collect::<Vec<_>>());
+            }
+            clip.apply(fact).expect("true");
+        }
+        assert_eq!(told, [["one"], ["two"]]);
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         previous: Option<Previous>,
     },
-    /// Every required bucket gave a sufficient receipt.
+    /// Every required bucket gave a sufficient receipt; or, later, another one did.
     Stored {
         /// Which.
         #[serde(with = "digest")]

@@ -3,6 +3,7 @@
 mod live;
 mod log_of_many;
 mod matrix;
+mod named;
 mod witness;
 
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ use crate::audit::Step;
 use crate::audit::finding::Severity;
 use crate::audit::memory::Memory;
 use crate::audit::report::Report;
-use crate::audit::run::{AuditError, Question, audit};
+use crate::audit::run::{AuditError, Question, Subject, audit};
 use crate::audit::sample::Extent;
 use crate::clip::printable;
 use crate::edge::{clock, durable};
@@ -49,8 +49,9 @@ enum Command {
 #[derive(clap::Args)]
 struct Args {
     /// The buckets: s3://BUCKET/PREFIX, https://HOST/PATH or file:///PATH; the logs of several are
-    /// compared
-    #[arg(required = true, value_name = "BUCKET")]
+    /// compared. With the name that docks give it in their configs, only clips that it acknowledged
+    /// are missed in it
+    #[arg(required = true, value_name = "[NAME=]BUCKET")]
     buckets: Vec<String>,
     /// The authority's keyring
     #[arg(long, value_name = "FILE", required = true)]
@@ -142,9 +143,12 @@ fn run_audit(args: &Args) -> Result<Exit, Complaint> {
         return Err(Complaint::text(Exit::Usage, message).hint("see the keyring's first lines"));
     }
     let mut buckets = Vec::new();
-    for url in &args.buckets {
+    for text in &args.buckets {
+        let (name, url) = name_and_url(text);
+        let bucket = args.access.open(url)?;
         // Remembered under one name, with and without a slash at its end.
-        buckets.push((url.trim_end_matches('/').to_owned(), args.access.open(url)?));
+        let url = url.trim_end_matches('/').to_owned();
+        buckets.push(Subject { url, name: name.map(str::to_owned), bucket });
     }
     let question = Question {
         keyring: &keyring,
@@ -175,6 +179,14 @@ fn run_audit(args: &Args) -> Result<Exit, Complaint> {
     }
     out.flush()?;
     Ok(exit_of(&report))
+}
+
+/// A bucket's name, where one stands before its URL: a URL has a colon before any `=`.
+fn name_and_url(text: &str) -> (Option<&str>, &str) {
+    match text.split_once('=') {
+        Some((name, url)) if !name.contains(':') => (Some(name), url),
+        Some(_) | None => (None, text),
+    }
 }
 
 fn exit_of(report: &Report) -> Exit {
@@ -259,6 +271,14 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bucket_may_have_a_name() {
+        assert_eq!(name_and_url("two=file:///b"), (Some("two"), "file:///b"));
+        for url in ["file:///b", "file:///a=b", "https://u@h/p?x=y", "b"] {
+            assert_eq!(name_and_url(url), (None, url));
+        }
     }
 
     #[test]

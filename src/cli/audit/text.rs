@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::audit::finding::Severity;
+use crate::audit::finding::{Severity, What};
 use crate::audit::report::{BucketReport, DockReport, FindingReport, Report};
 use crate::cli::{bytes_for_people, count, seconds_for_people};
 use crate::clip::harmless;
@@ -12,6 +12,10 @@ pub const NOT_PROVEN: &str = "An audit without keys cannot prove for whose keys 
 clip are, beyond their number and kind (a p256tag stanza names its key), nor that a clip opens, \
 nor what a dock never wrote into its log. That clips open, the authority's drill proves. History \
 that nobody remembered, by --state or a witness, can have been cut off at its end.";
+
+/// What to do where clips are missing, and it is not known whether they were ever there.
+const NAME_HINT: &str = "hint: do docks require this bucket? Where not, NAME=BUCKET with its name \
+in their configs misses only what it acknowledged";
 
 /// Writes the report.
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
@@ -52,6 +56,10 @@ fn write_bucket(out: &mut impl Write, bucket: &BucketReport) -> io::Result<()> {
     }
     for finding in &bucket.findings {
         writeln!(out, "  {}: {}", severity(finding), finding.text)?;
+    }
+    let is_missing = |one: &FindingReport| matches!(one.finding.what, What::ClipMissing { .. });
+    if bucket.name.is_none() && bucket.findings.iter().any(is_missing) {
+        writeln!(out, "  {NAME_HINT}")?;
     }
     if bucket.findings_omitted_count > 0 {
         writeln!(out, "  and {} findings more", bucket.findings_omitted_count)?;
@@ -98,6 +106,10 @@ pub fn dock_lines(dock: &DockReport) -> Vec<String> {
         dock.pending_count,
         dock.deleted_after_retention_count
     ));
+    if dock.stored_elsewhere_count > 0 {
+        let number = dock.stored_elsewhere_count;
+        lines.push(format!("      not here, and never acknowledged by this bucket: {number}"));
+    }
     if dock.pending_count > 0 {
         let oldest = seconds_for_people(dock.pending_oldest_seconds);
         lines.push(format!("      the oldest of the pending has waited for {oldest}"));

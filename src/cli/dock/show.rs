@@ -185,6 +185,10 @@ fn step(at: Timestamp, rank: u8, what: &'static str, text: impl Into<String>) ->
 /// The facts of the queue, each with its entry, which is taken from `entries`.
 fn of_the_queue(clip: &Clip, entries: &mut Vec<&Numbered>) -> Vec<Step> {
     let mut steps = vec![step(clip.seen_at, 0, "seen", "first seen")];
+    // The first one: those behind it are of receipts that came later.
+    let is_stored = |one: &&Numbered| matches!(one.entry.event, Event::Stored { .. });
+    let stored = clip.stored_at.and_then(|_| entries.iter().position(is_stored));
+    let stored = stored.map(|at| entries.remove(at).index);
     let mut take = |is_it: &dyn Fn(&Event) -> bool| {
         let at = entries.iter().rposition(|one| is_it(&one.entry.event))?;
         Some(entries.remove(at).index)
@@ -211,6 +215,7 @@ fn of_the_queue(clip: &Clip, entries: &mut Vec<&Numbered>) -> Vec<Step> {
             let words = format!("receipt of bucket {bucket}: {evidence}");
             let mut step = step(receipt.stored_at, 5, "receipt", words);
             (step.json.bucket, step.json.evidence) = (Some(bucket.clone()), Some(evidence));
+            step.json.log_index = take(&|event| is_receipt_of(event, bucket));
             steps.push(step);
         }
         if let Some(hold) = &delivery.hold {
@@ -222,7 +227,7 @@ fn of_the_queue(clip: &Clip, entries: &mut Vec<&Numbered>) -> Vec<Step> {
     }
     if let Some(at) = clip.stored_at {
         let mut step = step(at, 6, "stored", "stored in every required bucket");
-        step.json.log_index = take(&|event| matches!(event, Event::Stored { .. }));
+        step.json.log_index = stored;
         steps.push(step);
     }
     if let Some(at) = clip.gone_at {
@@ -239,6 +244,12 @@ fn of_the_queue(clip: &Clip, entries: &mut Vec<&Numbered>) -> Vec<Step> {
         steps.push(step);
     }
     steps
+}
+
+/// Whether it is the entry of a receipt that came after the others.
+fn is_receipt_of(event: &Event, bucket: &str) -> bool {
+    let Event::Stored { receipts, .. } = event else { return false };
+    receipts.len() == 1 && receipts[0].bucket == bucket
 }
 
 /// The wait of now: when it began, and how often it was tried since.
@@ -290,7 +301,7 @@ mod tests {
     use crate::clip::{
         ClipId, Delivery, Evidence, Receipt, SealedFile, SealedName, Source, examples,
     };
-    use crate::custody::entry::Entry;
+    use crate::custody::entry::{Entry, ReceiptLine};
 
     const fn at(seconds: i64) -> Timestamp {
         Timestamp(seconds * 1000)
@@ -316,7 +327,7 @@ mod tests {
             settled_at: Some(at(15)),
             sealed: Some(sealed),
             // The slower one comes first in the config.
-            deliveries: vec![receipt("a", 50), receipt("b", 20)],
+            deliveries: vec![receipt("a", 50), receipt("b", 20), receipt("c", 60)],
             stored_at: Some(at(50)),
             gone_at: Some(at(3650)),
             plaintext: Plaintext::Erased,
@@ -333,6 +344,7 @@ mod tests {
     fn steps_come_in_the_order_of_their_times_with_the_time_between_and_their_entries() {
         let clip_name = SealedName([1; 32]);
         let held = Event::Held { number: 1, reason: "spool-full".into(), bucket: None };
+        let late = ReceiptLine { bucket: "c".into(), evidence: "read-back".into() };
         let entries = vec![
             entry(3, 12, held),
             // Written a little after its fact.
@@ -348,7 +360,8 @@ mod tests {
                 },
             ),
             entry(8, 51, Event::Stored { clip: clip_name, receipts: vec![] }),
-            entry(9, 3650, Event::Erased { clip: clip_name, plaintext_seconds: 3640 }),
+            entry(9, 60, Event::Stored { clip: clip_name, receipts: vec![late] }),
+            entry(10, 3650, Event::Erased { clip: clip_name, plaintext_seconds: 3640 }),
         ];
         let steps = timeline(&clip(), &Trace { entries, is_whole: true });
         let told: Vec<_> = steps
@@ -363,7 +376,8 @@ mod tests {
             ("receipt", 4, Some("b"), None),
             ("receipt", 30, Some("a"), None),
             ("stored", 0, None, Some(8)),
-            ("erased", 3600, None, Some(9)),
+            ("receipt", 10, Some("c"), Some(9)),
+            ("erased", 3590, None, Some(10)),
         ];
         assert_eq!(told, expected);
         assert_eq!(steps[3].at, "1970-01-01T00:00:16Z", "the fact's own time");
@@ -373,7 +387,7 @@ mod tests {
     #[test]
     fn a_log_that_tells_nothing_leaves_the_facts() {
         let steps = timeline(&clip(), &Trace { entries: vec![], is_whole: false });
-        assert_eq!(steps.len(), 7);
+        assert_eq!(steps.len(), 8);
         assert!(steps.iter().all(|step| step.log_index.is_none()));
     }
 }
