@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 
+use super::auditor::Auditor;
 use super::dice::Dice;
 use super::plan::{Kind, Step};
 use super::truth::Truth;
@@ -36,6 +37,7 @@ struct Running {
 pub(super) struct Episode {
     pub(super) world: Rc<World>,
     pub(super) config: Config,
+    pub(super) auditor: Auditor,
     running: Option<Running>,
     /// The queue's rows at the last check, and how often it had committed by then.
     pub(super) rows: Vec<Clip>,
@@ -101,12 +103,14 @@ impl Episode {
             }
         }
         world::enter(Some(world.clone()));
-        agent::initialise(&config.state_dir, DOCK).expect("prepared");
+        let dock = agent::initialise(&config.state_dir, DOCK).expect("prepared");
+        let auditor = Auditor::of(dock, RECIPIENT.trim_end().parse().expect("a recipient"));
         let reader = Reader::open(&config.state_dir.join(files::QUEUE)).expect("a queue");
         world.state().reader = Some(reader);
         Episode {
             world,
             config,
+            auditor,
             running: None,
             rows: Vec::new(),
             rows_at: u64::MAX,

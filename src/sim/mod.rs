@@ -5,7 +5,7 @@
 //! disk      what a power cut takes back    weather   what is wrong with a bucket
 //! cameras   who writes and pulls media     world     all of that behind dockseal's doors
 //! truth     what is so of each clip        check     what must be so
-//! episode   the agent in it, step by step
+//! episode   the agent in it, step by step  auditor   what must be so of the buckets
 //! ```
 //!
 //! `DOCKSEAL_SIM_STEPS` says how many steps, `DOCKSEAL_TEST_SEED` which episode comes first: a
@@ -15,6 +15,7 @@
 //! until the failure needs all of the rest is thirty lines; theirs would keep a model of the whole
 //! world beside the world.
 
+mod auditor;
 mod cameras;
 mod check;
 mod dice;
@@ -31,6 +32,7 @@ use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
+use auditor::When;
 use episode::Episode;
 use plan::{Step, plan};
 
@@ -38,6 +40,8 @@ use plan::{Step, plan};
 const MEDIA: usize = 3;
 /// Steps of one episode: few, so that a failure is short.
 const EPISODE_STEPS: usize = 200;
+/// Steps from one audit to the next.
+const AUDIT_SPACING: usize = 50;
 /// Steps without a word in the environment.
 const STEPS_DEFAULT: usize = 4_000;
 
@@ -96,12 +100,16 @@ fn run(seed: u64, steps: &[Step]) -> Report {
         runtime.block_on(async {
             let mut episode = Episode::begin(root.path(), seed, MEDIA);
             *world.borrow_mut() = Some(episode.world.clone());
-            for step in steps {
+            for (index, step) in steps.iter().enumerate() {
                 episode.world.state().tried(step.kind.word());
                 episode.step(*step).await?;
                 episode.check()?;
+                if (index + 1) % AUDIT_SPACING == 0 {
+                    episode.audit(When::Meanwhile)?;
+                }
             }
-            episode.converge().await
+            episode.converge().await?;
+            episode.audit(When::AtRest)
         })
     });
     let ended = std::panic::catch_unwind(going);

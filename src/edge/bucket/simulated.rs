@@ -1,6 +1,6 @@
 //! A bucket in memory, for the simulation: it does what it is asked, or what its fate says instead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +77,8 @@ pub(crate) struct Inside {
     pub(crate) objects: BTreeMap<String, Bytes>,
     /// Uploads that are not completed: the object, the parts, and whether nobody heard its id.
     pub(crate) uploads: BTreeMap<String, Uploading>,
+    /// What was acknowledged, and not stored then.
+    pub(crate) forgotten: BTreeSet<String>,
     /// What must never happen, and did.
     pub(crate) wrong: Vec<String>,
     count: u64,
@@ -174,7 +176,10 @@ impl Simulated {
                 effect(&mut self.inside(), tells_digest)
             }
             Ending::Failed(trouble) => Err(failed(trouble)),
-            Ending::Forgotten => forgotten(),
+            Ending::Forgotten => {
+                self.inside().forgotten.insert(key.to_string());
+                forgotten()
+            }
             Ending::Lost => {
                 let is_done = effect(&mut self.inside(), tells_digest).is_ok();
                 self.unheard(verb, is_done);
