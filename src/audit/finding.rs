@@ -37,12 +37,12 @@ impl fmt::Display for Finding {
 #[allow(missing_docs, reason = "the text of each finding says what its fields are")]
 #[serde(tag = "code", rename_all = "kebab-case", rename_all_fields = "snake_case")]
 pub enum What {
-    /// No clip of the dock's is expected here: the name given may be wrong.
-    #[error("no entry of the dock's logs has a receipt of a bucket called {name}")]
-    BucketUnnamed { name: String },
     /// The bucket lags behind another one of the same run.
     #[error("this bucket has {found} entries of the log, another one {other}")]
     BucketBehind { found: u64, other: u64 },
+    /// No clip of the dock's is expected here: the name given may be wrong.
+    #[error("no entry of the dock's logs has a receipt of a bucket called {name}")]
+    BucketUnnamed { name: String },
     /// A signed checkpoint that the entries do not lead to.
     #[error("the entries in the bucket do not lead to the root that the dock signed here")]
     CheckpointDisagrees,

@@ -7,6 +7,7 @@ use crate::custody::entry::{ENTRY_SIZE_MAX, Entry, EntryError};
 use crate::custody::merkle::{Hash, leaf_hash};
 use crate::custody::tile::{Holds, Piece, WIDTH, decode_bundle, decode_tile, pieces_between};
 use crate::edge::bucket::{Bucket, BucketError};
+use crate::edge::work::blocking;
 
 /// Largest bundle that is looked at, in bytes: all its entries may be as large as one can be.
 const BUNDLE_SIZE_MAX: u64 = WIDTH * (2 + ENTRY_SIZE_MAX as u64);
@@ -130,14 +131,11 @@ pub async fn fetch(bucket: &Bucket, origin: &str, group: Group) -> Result<Fetche
         Some(piece) => read(bucket, origin, &piece).await?.map(|bytes| (bytes, piece.width)),
         None => None,
     };
-    let parsing = tokio::task::spawn_blocking(move || {
+    let parsing = move || {
         let bundle = bytes.and_then(|(bytes, width)| parse(&bytes, width, &group));
         Fetched { group, bundle, tile, digests }
-    });
-    match parsing.await {
-        Ok(fetched) => Ok(fetched),
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    };
+    Ok(blocking(parsing).await)
 }
 
 fn parse(bytes: &[u8], width: u64, group: &Group) -> Option<Bundle> {

@@ -8,6 +8,7 @@ use super::identity::Identities;
 use super::open::{ManifestFinding, OpenError, Opened};
 use crate::clip::{NotASealedName, SealedName};
 use crate::edge::bucket::{Bucket, BucketError, Object};
+use crate::edge::work::blocking;
 use crate::envelope::header::{HEADER_SIZE_MAX, Header, HeaderError};
 
 /// Bytes of an object that are read first. The header of a clip with its manifest and a handful of
@@ -95,10 +96,8 @@ async fn look(bucket: &Bucket, object: Object, identities: Arc<Identities>) -> L
         // The asymmetric half of the work; it spreads over the cores.
         Ok(header) => {
             let opening = move || Opened::from_header(&header, &identities);
-            match tokio::task::spawn_blocking(opening).await {
-                Ok(opened) => opened.map(|opened| opened.manifest).map_err(ListError::Open),
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
+            let opened = blocking(opening).await;
+            opened.map(|opened| opened.manifest).map_err(ListError::Open)
         }
     };
     Listed { object, name: Some(name), finding }

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::clip::{Evidence, SealedName};
 use crate::edge::bucket::{Bucket, BucketError, Trouble};
 use crate::edge::fs;
+use crate::edge::work::blocking;
 use age::Relation;
 use plan::There;
 pub use plan::{Kind, Newest, Plan, Planned};
@@ -369,15 +370,12 @@ async fn fetch(
     while at < one.size_bytes {
         let end = one.size_bytes.min(at + BLOCK_SIZE);
         let block = block(bucket, one, at..end).await.map_err(FetchError::Bucket)?;
-        let step = tokio::task::spawn_blocking(move || {
+        let step = move || {
             hash.update(&block);
             let written = into.as_mut().map_or(Ok(()), |file| file.write_all(&block));
             written.map(|()| (into, hash))
-        });
-        (into, hash) = match step.await {
-            Ok(written) => written.map_err(FetchError::File)?,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
+        (into, hash) = blocking(step).await.map_err(FetchError::File)?;
         fetched(end - at);
         at = end;
     }
