@@ -137,8 +137,9 @@ pub async fn expect_unlisted(
 
 /// Counts one clip; says whether it is missing.
 fn count(account: &Account, is_there: bool, rules: &Rules<'_>, stock: &mut Stock) -> bool {
-    let is_owed = account.stored == Stored::Here && !is_there;
-    let Some(sealed) = account.sealed else { return is_owed };
+    let Some(sealed) = account.sealed else {
+        return account.stored == Stored::Here && !is_there;
+    };
     stock.sealed_count += 1;
     let age_seconds = rules.now.seconds_since(sealed);
     if account.is_damaged {
@@ -151,9 +152,11 @@ fn count(account: &Account, is_there: bool, rules: &Rules<'_>, stock: &mut Stock
         return false;
     }
     stock.stored_count += 1;
-    if account.is_damaged || !is_owed {
-        let is_elsewhere = account.stored == Stored::Elsewhere && !is_there;
-        stock.elsewhere_count += u64::from(is_elsewhere && !account.is_damaged);
+    if is_there || account.is_damaged {
+        return false;
+    }
+    if account.stored == Stored::Elsewhere {
+        stock.elsewhere_count += 1;
         return false;
     }
     let revision = Some(u64::from(account.revision)).filter(|number| *number > 0);

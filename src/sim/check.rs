@@ -56,24 +56,23 @@ impl Episode {
     /// Once faults stop, everything comes to its end within some hours.
     pub(super) async fn converge(&mut self) -> Checked {
         self.calm();
-        let mut unsettled = Err("nobody looked".to_owned());
+        let mut undone = Ok(());
         for _ in 0..ROUNDS_MAX {
             tokio::time::advance(Duration::from_secs(890)).await;
             self.pass(Duration::from_secs(8)).await?;
             self.check()?;
-            // An operator who tries again adds to the log.
-            if unsettled.is_err() {
-                unsettled = self.settled();
-            }
-            if unsettled.is_err() {
+            undone = self.settled();
+            if undone.is_err() {
                 self.retry()?;
-            } else if self.is_published().is_ok() {
+                continue;
+            }
+            // Not before: an operator who tries again adds to the log.
+            undone = self.is_published();
+            if undone.is_ok() {
                 return Ok(());
             }
         }
-        unsettled
-            .and_then(|()| self.is_published())
-            .map_err(|what| format!("not done although all is well: {what}"))
+        undone.map_err(|what| format!("not done although all is well: {what}"))
     }
 
     fn settled(&mut self) -> Checked {

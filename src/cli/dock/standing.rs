@@ -138,9 +138,9 @@ impl StandingJson {
     /// What a person must see to, in the words of a verdict.
     pub(super) fn in_words(&self, need: Need) -> String {
         match need {
-            Need::DiskFull => "the disk of state_dir is full: no clip is sealed".into(),
-            Need::Folder => "a watch folder cannot be used".into(),
-            Need::LogForked => "another dock writes this dock's log; sealing is stopped".into(),
+            Need::DiskFull => why::DISK_FULL.1.into(),
+            Need::Folder => why::FOLDER.1.into(),
+            Need::LogForked => why::LOG_FORKED.1.into(),
             Need::QueueLost => "the queue was lost, erasing waits: dockseal acknowledge".into(),
             Need::LogAnew => "the log begins anew, erasing waits: dockseal acknowledge".into(),
             Need::KeyringEnds => match self.keyring.as_ref().map_or(0, |keyring| keyring.days_left)
@@ -275,6 +275,7 @@ impl StandingJson {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyring::WARNING_DAYS;
 
     #[test]
     fn what_a_person_must_see_to_has_its_words() {
@@ -293,7 +294,7 @@ mod tests {
             let said = standing.in_words(need);
             assert!(said.contains(words), "{need:?}: {said}");
         }
-        standing.keyring.as_mut().expect("a keyring").days_left = 14;
+        standing.keyring.as_mut().expect("a keyring").days_left = WARNING_DAYS;
         assert_eq!(standing.in_words(Need::KeyringEnds), "the keyring expires in 14 days");
         let listed = standing.causes();
         let codes: Vec<_> = listed.iter().map(|cause| cause.code).collect();

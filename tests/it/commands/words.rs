@@ -89,7 +89,7 @@ const VARYING: [(&str, &str); 59] = [
     ("[COUNT]", "\"entry_count\": (?<redacted>[0-9]+)"),
     ("[COUNT]", "\"(?:checkpoint_count|objects|read_back)\": (?<redacted>[1-9][0-9]*)"),
     ("[BYTES]", "objects\": \\[COUNT\\],\n *\"size_bytes\": (?<redacted>[0-9]+)"),
-    ("[COUNT]", "\"url\": \"[^\"]*\",\n *\"object_count\": (?<redacted>[0-9]+)"),
+    ("[COUNT]", "\"url\": \"[^\"]*\",\n *\"name\": null,\n *\"object_count\": (?<redacted>[0-9]+)"),
     ("[BYTES]", "object_count\": \\[COUNT\\],\n *\"size_bytes\": (?<redacted>[0-9]+)"),
     // Shorter than all that begins with them.
     ("[LOG_OF_THE_DOCK]", "(?:^|[^0-9a-f])(?<redacted>[0-9a-f]{16})(?:[^0-9a-f]|$)"),
