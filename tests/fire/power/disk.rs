@@ -87,10 +87,9 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failing {
     Reads,
-    /// Those of at least so many pages.
-    Writes {
-        pages_min: usize,
-    },
+    Writes,
+    /// Writes of many pages of a sealed file. The queue's may be as long, and are not random.
+    Ciphertext,
     Flushes,
 }
 
@@ -122,15 +121,11 @@ impl State {
         Some((disk, self.images.get(disk)?))
     }
 
-    /// Whether a request fails. Of a write, `pages_min` is how many it has.
+    /// Whether a request fails.
     fn fails(&mut self, disk: usize, request: Failing) -> bool {
         let Some(fault) = &mut self.fault else { return false };
-        let is_meant = match (fault.failing, request) {
-            (Failing::Writes { pages_min }, Failing::Writes { pages_min: pages }) => {
-                pages >= pages_min
-            }
-            (failing, request) => failing == request,
-        };
+        let is_write = request == Failing::Ciphertext;
+        let is_meant = fault.failing == request || is_write && fault.failing == Failing::Writes;
         if fault.disk != disk || !is_meant || fault.count == 0 {
             return false;
         }
@@ -156,7 +151,8 @@ impl State {
 
     fn write(&mut self, disk: usize, offset: usize, data: &[u8]) -> Result<(), Errno> {
         self.look_outside();
-        if self.fails(disk, Failing::Writes { pages_min: data.len() / PAGE_SIZE }) {
+        let request = if is_ciphertext(data) { Failing::Ciphertext } else { Failing::Writes };
+        if self.fails(disk, request) {
             return Err(Errno::EIO);
         }
         if !(offset | data.len()).is_multiple_of(PAGE_SIZE) {
@@ -187,6 +183,17 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Whether it is a long run of pages that have nearly every value of a byte, as random ones do. A
+/// page of the queue may be full of digests; sixteen in a row are not.
+fn is_ciphertext(data: &[u8]) -> bool {
+    let is_random = |page: &[u8]| {
+        let mut has = [false; 256];
+        page.iter().for_each(|byte| has[usize::from(*byte)] = true);
+        has.iter().filter(|has| **has).count() >= 250
+    };
+    data.len() >= 16 * PAGE_SIZE && data.chunks(PAGE_SIZE).all(is_random)
 }
 
 /// The disks of one test. Dropping them ends the file system; what was mounted must be gone.

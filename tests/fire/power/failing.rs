@@ -20,7 +20,6 @@ const FOR_AN_OPERATOR: i32 = 10;
 const UNREACHABLE: i32 = 14;
 /// Far more requests than a run makes: until somebody repairs the disk.
 const UNTIL_REPAIRED: u64 = 1 << 40;
-const PAGES_OF_A_SEALED_FILE: usize = 16;
 
 struct Failures {
     site: PoweredSite,
@@ -85,12 +84,11 @@ fn a_failed_write_of_a_sealed_file_ends_the_daemon_and_is_never_believed() {
     // One request fails, once: what fsync says then, it says only once. The requests of the two
     // large clips follow each other.
     for skip in 0..depth(3, 10) as u64 {
-        let failing = Failing::Writes { pages_min: PAGES_OF_A_SEALED_FILE };
-        let fault = Fault { disk: 0, failing, skip, count: 1 };
+        let fault = Fault { disk: 0, failing: Failing::Ciphertext, skip, count: 1 };
         let (run, failed) = failures.run(fault, true);
         assert_eq!(failed, 1, "{fault:?}");
         assert_eq!(run.code, HALTED, "{fault:?}: {}", run.stderr);
-        assert!(run.stderr.contains("disk failed"), "{}", run.stderr);
+        assert!(run.stderr.contains("disk failed"), "{fault:?}: {}", run.stderr);
         failures.assert_mended("when-stored", fault, &run);
     }
 }
@@ -105,8 +103,7 @@ fn a_disk_that_fails_anywhere_halts_the_daemon_and_loses_nothing() {
     let (mut hit, mut halted) = (0, 0);
     for number in 0..depth(30, 200) {
         let random = &mut failures.random;
-        let failing =
-            [Failing::Writes { pages_min: 1 }, Failing::Flushes, Failing::Reads][number % 3];
+        let failing = [Failing::Writes, Failing::Flushes, Failing::Reads][number % 3];
         let count = [1, UNTIL_REPAIRED][random.below(2) as usize];
         let limit = if failing == Failing::Reads { 30 } else { 120 };
         let fault = Fault { disk: 0, failing, skip: random.below(limit), count };
