@@ -75,7 +75,7 @@ impl Episode {
             stale_after_seconds: u64::MAX,
             now,
         };
-        let (report, memory) = aside(async || audit(&buckets, &question, &|_| ()).await)
+        let (report, memory) = aside(|| audit(&buckets, &question, &|_| ()))
             .map_err(|error| format!("the audit failed: {}", crate::error::chain(&error)))?;
         self.auditor.memory = memory;
         let mut state = self.world.state();
@@ -94,7 +94,7 @@ impl Episode {
 
 /// Does it on a thread of its own: no world is there, so no fault meets it, and the dock's tasks
 /// stand still meanwhile.
-fn aside<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
+fn aside<F: Future<Output: Send>>(work: impl FnOnce() -> F + Send) -> F::Output {
     let alone = || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(work())

@@ -121,12 +121,10 @@ impl State {
         Some((disk, self.images.get(disk)?))
     }
 
-    /// Whether a request fails.
-    fn fails(&mut self, disk: usize, request: Failing) -> bool {
+    /// Whether a request fails; `is_meant` says whether a fault is for requests like it.
+    fn fails(&mut self, disk: usize, is_meant: impl FnOnce(Failing) -> bool) -> bool {
         let Some(fault) = &mut self.fault else { return false };
-        let is_write = request == Failing::Ciphertext;
-        let is_meant = fault.failing == request || is_write && fault.failing == Failing::Writes;
-        if fault.disk != disk || !is_meant || fault.count == 0 {
+        if fault.disk != disk || fault.count == 0 || !is_meant(fault.failing) {
             return false;
         }
         if fault.skip > 0 {
@@ -151,8 +149,12 @@ impl State {
 
     fn write(&mut self, disk: usize, offset: usize, data: &[u8]) -> Result<(), Errno> {
         self.look_outside();
-        let request = if is_ciphertext(data) { Failing::Ciphertext } else { Failing::Writes };
-        if self.fails(disk, request) {
+        let is_meant = |failing| match failing {
+            Failing::Writes => true,
+            Failing::Ciphertext => is_ciphertext(data),
+            Failing::Reads | Failing::Flushes => false,
+        };
+        if self.fails(disk, is_meant) {
             return Err(Errno::EIO);
         }
         if !(offset | data.len()).is_multiple_of(PAGE_SIZE) {
@@ -175,7 +177,7 @@ impl State {
 
     fn flush(&mut self, disk: usize) -> Result<(), Errno> {
         self.look_outside();
-        if self.fails(disk, Failing::Flushes) {
+        if self.fails(disk, |failing| failing == Failing::Flushes) {
             return Err(Errno::EIO);
         }
         if let Some(log) = &mut self.log {
@@ -346,7 +348,7 @@ impl Filesystem for Server {
     ) {
         let mut state = lock(&self.0);
         let Some((disk, _)) = state.image(inode.0) else { return reply.error(Errno::ENOENT) };
-        if state.fails(disk, Failing::Reads) {
+        if state.fails(disk, |failing| failing == Failing::Reads) {
             return reply.error(Errno::EIO);
         }
         let bytes = state.images[disk].read(offset as usize, size as usize);
