@@ -46,6 +46,17 @@ impl Tally {
     }
 }
 
+/// How often a point is tried until its fault strikes.
+const ATTEMPTS: u64 = 3;
+
+/// Tries a point, each time with another seed, until its fault strikes: a run that ended before it
+/// says so with an `Err`, having chosen a nearer point. Then it was in vain, which is counted.
+pub fn until_struck(seed: u64, mut try_it: impl FnMut(u64) -> Result<Tally, ()>) -> Tally {
+    (0..ATTEMPTS)
+        .find_map(|attempt| try_it(seed.wrapping_add(attempt)).ok())
+        .unwrap_or(Tally { missed: 1, ..Tally::default() })
+}
+
 /// A line on standard error that the test runner does not capture.
 pub fn say(line: &str) {
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).expect("standard error is open");
