@@ -82,7 +82,7 @@ pub struct Ledger {
     pub entries: Vec<Vec<u8>>,
     /// Number of entries that were published.
     published: u64,
-    /// The time of the next entry.
+    /// The time of the last entry.
     pub clock: i64,
 }
 
@@ -110,9 +110,10 @@ impl Ledger {
         next
     }
 
-    /// Adds an entry, a second after the one before.
+    /// Adds an entry, a second after the one before, but not in the future: a dock that is ahead of
+    /// its bucket's clock is another story.
     pub fn add(&mut self, event: Event) {
-        self.clock += 1000;
+        self.clock = (self.clock + 1000).min(now().max(self.clock));
         self.entries.push(Entry::new(Timestamp(self.clock), event).encode());
     }
 
