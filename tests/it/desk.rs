@@ -23,9 +23,8 @@ use crate::support::wait_for;
 
 /// Clips of each kind in a long queue: four kinds, 10,000 clips.
 const OF_EACH: i64 = 2500;
-/// The promise is "at once", of a machine that has nothing else to do. This one may be busy: what
-/// is found here looks at all clips for each clip.
-const AT_ONCE: Duration = Duration::from_secs(30);
+/// The promise is "at once". Two seconds on a machine that runs other tests as well.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 fn clip(site: &Site, number: i64) -> Clip {
     let path = format!("camera-{}/clip-{number:06}.mp4", number % 40).into();

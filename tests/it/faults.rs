@@ -40,7 +40,7 @@ mod words {
 }
 
 /// Whatever is left unfinished must be given up within this.
-const LEFT_WITHIN: Duration = Duration::from_secs(60);
+const LEFT_WITHIN: Duration = Duration::from_secs(15);
 /// Sent in one request.
 const SMALL: usize = 20_000;
 /// Sent in parts, however fast the line is.

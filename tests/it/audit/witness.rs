@@ -222,5 +222,5 @@ fn strangers_and_rubbish_get_the_answers_of_the_specification() {
     rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     let asked = Instant::now();
     assert_eq!(witness.process.wait().unwrap().code(), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(60));
+    assert!(asked.elapsed() < Duration::from_secs(5));
 }

@@ -16,7 +16,7 @@ use super::seaweed::{Login, Seaweed};
 /// DESIGN §10: the one config file.
 const CONFIG: &str = "dockseal.toml";
 /// SIGTERM ends the daemon within this (issue 2, "systemd").
-const STOP_WITHIN: Duration = Duration::from_secs(60);
+const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// Lines of the log that a failed test shows.
 const LOG_LINES: usize = 80;
 
